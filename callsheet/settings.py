@@ -223,8 +223,3 @@ def _whole_number(name: str, text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise UsageError(f"{name} is {text[:40]!r}; it must be a whole number from {low} to {high}")
     return int(text)
-
-
-def command(*words: str, sandbox: bool) -> str:
-    """Return a command to paste: one advised after a run on the sandbox acts on the sandbox's ledger."""
-    return " ".join(("callsheet", *words)) + " --sandbox" * sandbox

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from callsheet.errors import Problem
+from callsheet.wording import number_of
 from manifests.campaign import BadTemplate, Campaign, Template
 from manifests.columns import COLUMN
 from manifests.names import safe_part, without_suffix
@@ -35,8 +36,8 @@ def expansion_problems(campaign: Campaign, tables: Sequence[Manifest]) -> list[P
     rows = sum(table.count for table in tables)
     factor = factor_of(campaign)
     if factor > 1 and rows * factor > MAX_JOBS:
-        counted = "1 row" if rows == 1 else f"{rows:,} rows"
-        message = f"{counted} x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
+        product = f"{number_of(rows, 'row')} x {factor:,} combinations"
+        message = f"{product} are more than {MAX_JOBS:,} jobs; cut the campaign up"
         problems.append(campaign.problem(("matrix",), f"{rows * factor:,} jobs", message))
     for table in tables:
         if table.count:

@@ -30,6 +30,7 @@ NAME_RULE = (
     f"at most {PART_MAX_CHARS} characters and {PART_MAX_BYTES} bytes, "
     "not beginning with '.' or '-', not ending with '.', no device name such as CON"
 )
+UNSAFE = f"not a safe file name; allowed are {NAME_RULE}"
 
 SAFE_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$"
 """Names of one part that are safe if short and no device's: for a quick look at very many."""
@@ -301,7 +302,7 @@ def settled(
 
 def note_unsafe(row: Row, name: str, notes: Problems) -> None:
     """Note a row whose file name, as it was made, cannot be used."""
-    notes.wrong(row, "output_name", f"not a safe file name; allowed are {NAME_RULE}", found=name)
+    notes.wrong(row, "output_name", UNSAFE, found=name)
 
 
 def identified(pairs: list[tuple[Row, Job]], notes: Problems, naming: Template | None = None) -> list[Job]:

@@ -27,7 +27,7 @@ from manifests.columns import (
 )
 from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
-from manifests.names import NAME_RULE, is_safe, without_suffix
+from manifests.names import UNSAFE, is_safe, without_suffix
 from manifests.problems import Problems
 from manifests.spellings import (
     choice,
@@ -151,7 +151,7 @@ def _read_text(reading: Reading, column: Column, kind: Text) -> str:
 def _read_file_name(reading: Reading, column: Column, _kind: FileName) -> str:
     text = unicodedata.normalize("NFC", without_suffix(reading.text(column)))
     if text and not is_safe(text):
-        reading.wrong(column, f"not a safe file name; allowed are {NAME_RULE}")
+        reading.wrong(column, UNSAFE)
     return text
 
 

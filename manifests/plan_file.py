@@ -16,6 +16,7 @@ from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, naming_full_disk, usable_folder, write_atomically
+from callsheet.wording import number_of
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import LedgerCaps, Plan, PlannedJob, PlanOptions
@@ -361,7 +362,11 @@ def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
         "priced differently": ids.filter(dearer) if len(after) else pa.array([], pa.string()),
         "changed": ids.filter(content) if len(after) else pa.array([], pa.string()),
     }
-    return [f"{_counted(len(names))} {what}: {_some(names)}" for what, names in groups.items() if len(names)]
+    return [
+        f"{number_of(len(names), 'row')} {what}: {_some(names)}"
+        for what, names in groups.items()
+        if len(names)
+    ]
 
 
 def _columns(was: Any, new: Any) -> list[str]:
@@ -387,10 +392,6 @@ def _differ(before: Any, after: Any, names: list[str]) -> Any:
         )
         found = pc.or_(found, pc.invert(same))
     return found
-
-
-def _counted(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _some(names: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from callsheet.errors import Problem
+from callsheet.wording import number_of
 from manifests.table import Row, printable, shown
 
 
@@ -78,7 +79,7 @@ def _problem(row: Row, column: str, message: str, found: str | None) -> Problem:
 def _counted(first: Problem, count: int) -> Problem:
     if count == 1:
         return first
-    more = f"{count - 1:,} more row{'s' if count > 2 else ''}"
+    more = f"{number_of(count - 1, 'more row')}"
     return replace(first, message=f"{first.message} (and {more})")
 
 

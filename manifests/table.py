@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from callsheet.errors import Problem, without_login
+from callsheet.wording import listed, number_of
 from manifests.columns import COLUMN, FileName, Text, canonical
 
 CELL_LIMIT_BYTES = 1 << 20
@@ -207,10 +208,10 @@ class Sheet:
             elif self.padded:
                 header += [""] * (len(row) - len(header))
             else:
-                self.wrong(number, "", f"{len(row)} cell{'s' * (len(row) != 1)}", _ragged(len(header)))
+                self.wrong(number, "", number_of(len(row), "cell"), _ragged(len(header)))
                 return False
         if len(row) < len(header) and not self.padded and any(header[len(row) :]):
-            self.wrong(number, "", f"{len(row)} cell{'s' * (len(row) != 1)}", _ragged(len(header)))
+            self.wrong(number, "", number_of(len(row), "cell"), _ragged(len(header)))
             return False
         return True
 
@@ -314,14 +315,6 @@ def too_many(rows: int) -> str:
 def too_wide(file: str, row: int, columns: int) -> Problem:
     """Say how many columns are allowed."""
     return Problem(file, row, "", f"{columns:,} columns", f"at most {COLUMNS_MAX:,} are allowed")
-
-
-def listed(numbers: Sequence[int], most: int = 5) -> str:
-    """Write numbers out: `2, 3 and 7`, and how many more there are."""
-    words = [f"{number:,}" for number in numbers[:most]]
-    if len(numbers) > most:
-        return f"{', '.join(words)} and {len(numbers) - most:,} more"
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def shown(text: str) -> str:

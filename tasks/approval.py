@@ -15,6 +15,7 @@ from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from callsheet.notify.message import approval
+from callsheet.wording import number_of
 from pricing.money import parse_threshold, usd_rounded_up, usd_text
 
 POLL_S = 2
@@ -64,7 +65,7 @@ async def _refusal(ctx: RunContext, waiting: list[JobRow], most_nano: int) -> st
     )
     request = ctx.request
     question = (
-        f"{len(waiting)} video{'s' * (len(waiting) != 1)} for at most {usd_rounded_up(most_nano)}, which is "
+        f"{number_of(len(waiting), 'video')} for at most {usd_rounded_up(most_nano)}, which is "
         f"above ${request.approve_above_usd}. The plan is among the artifacts of this run."
     )
     try:

@@ -21,7 +21,7 @@ from prefect.artifacts import (
 from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, State, queries
 from callsheet.notify.message import counted
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from pricing.budgets import first_spellings
 from pricing.money import usd_rounded_up, usd_text
 
@@ -106,7 +106,7 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
 
 
 def _videos(rows: Sequence[JobRow]) -> str:
-    return f"{len(rows)} video" + "s" * (len(rows) != 1)
+    return number_of(len(rows), "video")
 
 
 def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:
@@ -158,7 +158,7 @@ async def _show_progress(
 ) -> None:
     try:
         artifact = await acreate_progress_artifact(
-            progress=0.0, description=f"{what}: {jobs} job{'s' * (jobs != 1)}"
+            progress=0.0, description=f"{what}: {number_of(jobs, 'job')}"
         )
         assert isinstance(artifact, UUID)
         while not over.is_set():

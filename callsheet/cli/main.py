@@ -19,7 +19,7 @@ from callsheet.cli.views.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
 from callsheet.files import FULL, full_folder, temporary_folder
 from callsheet.guard import check_packages_are_ours
-from callsheet.settings import command
+from callsheet.wording import command
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130

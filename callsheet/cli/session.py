@@ -36,7 +36,8 @@ from callsheet.errors import (
 )
 from callsheet.notify.message import counted
 from callsheet.notify.to_do import to_do
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 from manifests.job import label
 
 SHOWN_NOTES = 20

@@ -15,10 +15,11 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.ledger import JobRow, Ledger, Run, State, queries
 from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
-from callsheet.settings import command
+from callsheet.wording import command
 from manifests.campaign import BadTemplate, Template
 from manifests.names import (
     NAME_RULE,
+    UNSAFE,
     cleaned_name,
     folded,
     is_safe,
@@ -175,11 +176,7 @@ def _clips(
     _refuse_unknown(template, cells)
     ids = [row.custom_id for row, _ in made]
     names, _ = settled_names([""] * len(made), lambda at: _filled(template, cells[at], ids[at], clients), ids)
-    problems = [
-        Problem("--name", 0, "custom_id", name, f"not a safe file name; allowed are {NAME_RULE}")
-        for name in names
-        if not is_safe(name)
-    ]
+    problems = [Problem("--name", 0, "custom_id", name, UNSAFE) for name in names if not is_safe(name)]
     if problems:
         raise ManifestError(problems)
     return [

@@ -43,7 +43,7 @@ from callsheet.ledger import (
     turns,
 )
 from callsheet.ledger.transaction import Transaction, purchase, write
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from manifests.job import Job, canonical_json
 
 SPARE_BYTES = 256 * 2**20
@@ -223,7 +223,7 @@ class SlotWait:
             look = command("reconcile", sandbox=self._ctx.request.sandbox)
             self._ctx.stop.drain(
                 SlotsUnknown(
-                    f"all slots are held by {len(unknown)} request{'s' * (len(unknown) != 1)} whose outcome "
+                    f"all slots are held by {number_of(len(unknown), 'request')} whose outcome "
                     "is unknown, and fal's records do not decide it, so nothing more can be bought. Run "
                     f"`{look}`, then `{self._ctx.resume_command}`"
                 )

@@ -13,6 +13,7 @@ from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconciliation.billing import compare_bills
+from callsheet.wording import number_of
 from manifests.job import decode_job
 from pricing.catalog import AUTO, Endpoint
 from pricing.money import usd_text
@@ -57,8 +58,7 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
         return
     first, left = dict(islice(canaries.items(), most)), list(canaries)[most:]
     if left:
-        groups = "1 price group was" if len(left) == 1 else f"{len(left)} price groups were"
-        ctx.state.notice(f"canary: {groups} not tried: {named(left)}")
+        ctx.state.notice(f"canary: not tried in {number_of(len(left), 'price group')}: {named(left)}")
     await run_jobs(ctx, list(first.values()), render)
     if ctx.stop.reason is None:
         refused = await through_outages(ctx, lambda: _read_bills(ctx))
@@ -103,7 +103,7 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow], refused: Sequence[s
     elif unsent:
         ctx.stop.drain(CanaryFailed(f"a canary was not sent: {named(row.label for row in unsent)}. {rest}"))
     else:
-        groups = f"{len(ended)} price group{'s' * (len(ended) != 1)}"
+        groups = number_of(len(ended), "price group")
         ctx.state.notice(f"canary: bill, file and reply agree in {groups}: {named(ended)}")
 
 

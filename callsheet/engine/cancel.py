@@ -7,6 +7,7 @@ from callsheet.errors import CallsheetError, IllegalTransition, Interrupted
 from callsheet.ledger import AT_FAL, Ledger, State, parts, queries, runs, settlement
 from callsheet.ledger.locks import WHOLE
 from callsheet.provider.client import FalQueue
+from callsheet.wording import number_of
 
 
 def cancel_pending(ledger: Ledger, run_id: str, why: str) -> int:
@@ -53,7 +54,7 @@ async def cancel_run(ctx: RunContext, why: str) -> None:
     ctx.stop.drain(Interrupted(f"cancelled: {why}"))
     cancelled = await ctx.do.call(cancel_pending, ctx.run.run_id, f"cancelled: {why}")
     answers = await cancel_at_fal(ctx.queue, ctx.account.ledger, ctx.run.run_id)
-    jobs = f"{cancelled} job{'s' * (cancelled != 1)}"
+    jobs = number_of(cancelled, "job")
     ctx.state.notice(f"{why}: {jobs} cancelled, {len(answers)} asked to stop at fal")
 
 

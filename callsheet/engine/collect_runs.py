@@ -88,13 +88,9 @@ async def collect_campaign(account: AccountSession, campaign: str) -> frozenset[
 
 async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[JobRow]:
     """Return the jobs of a campaign that fal may have a video of that was never fetched."""
-    rows = [
-        *await account.do(queries.open_jobs, states={State.RENDERED}),
-        *await unfetched_jobs(account),
-    ]
-    runs = {row.run_id for row in rows}
-    ours = {each for each in runs if (await account.do(queries.run, each)).campaign == campaign}
-    return [row for row in rows if row.run_id in ours]
+    rendered = await account.do(queries.open_jobs, states={State.RENDERED})
+    ours = await account.do(queries.runs_of, campaign)
+    return [row for row in (*rendered, *await unfetched_jobs(account)) if row.run_id in ours]
 
 
 async def _collected(account: AccountSession, run_id: str, of_all: Iterable[JobRow]) -> list[Finding]:

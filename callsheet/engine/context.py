@@ -25,7 +25,8 @@ from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconciliation.account import AccountSession, Scope
 from callsheet.reconciliation.webhook_address import WebhookAddress, webhook_address
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog
 from pricing.pins import Pin, at_pin, read_pins

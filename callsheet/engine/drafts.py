@@ -17,7 +17,8 @@ from callsheet.errors import ManifestError, Problem
 from callsheet.ledger import JobRow, Ledger, NewFinish, Run, State, admission, finishing, queries
 from callsheet.provider.platform_messages import iso
 from callsheet.reconciliation.account import AccountSession
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 from manifests.job import Job, decode_job, encode_job
 from manifests.names import NAME_MAX_CHARS, folded
 from manifests.selection import Kept, meant_id

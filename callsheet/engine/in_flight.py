@@ -16,7 +16,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.errors import InFlight
 from callsheet.ledger import Ledger, Run, activity, queries, runs
 from callsheet.reconciliation.account import claimed
-from callsheet.settings import command
+from callsheet.wording import command
 from manifests.diff import Changes
 from manifests.plan import Plan
 from pricing.budgets import Spend

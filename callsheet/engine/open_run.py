@@ -30,7 +30,7 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.accounts import window_at
-from callsheet.settings import command
+from callsheet.wording import command
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import Job, encode_job

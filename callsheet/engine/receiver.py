@@ -33,7 +33,7 @@ from callsheet.ledger import JobRow, State, history, queries, recovery, transiti
 from callsheet.provider.webhooks import MAX_BYTES, BadWebhook, PublishedKeys, checked
 from callsheet.reconciliation.account import AccountSession
 from callsheet.reconciliation.webhook_address import Token, WebhookAddress
-from callsheet.settings import command
+from callsheet.wording import command
 
 logger = logging.getLogger(__name__)
 

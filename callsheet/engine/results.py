@@ -39,7 +39,7 @@ from callsheet.report.page import existing_pictures, part_name, parts_of, render
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summarise, summary_document
-from callsheet.settings import command
+from callsheet.wording import command
 from manifests.job import Job, decode_job
 from manifests.plan_file import ROWS_FILE, fingerprints_in, rows_in
 from manifests.retakes import shot_of, take_name

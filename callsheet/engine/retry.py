@@ -17,7 +17,8 @@ from callsheet.engine.paid_results import NOT_FETCHED, reopen_unfetched, unfetch
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.reconciliation.account import AccountSession
 from callsheet.report.error_table import worth_trying
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 
 RETRIED = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
 
@@ -85,17 +86,21 @@ async def _paid_elsewhere(account: AccountSession, run: Run, rows: Sequence[JobR
     """Say of these jobs, by id, which run of the campaign has paid for the same and not fetched it."""
     made = await account.do.call(_made_since, run, rows)
     wanted = {row.fingerprint for row in rows if not row.is_finish} - made.keys()
-    payers: dict[str, str] = {}
-    for each in await unfetched_jobs(account):
-        if each.run_id != run.run_id and each.fingerprint in wanted:
-            payer = await account.do(queries.run, each.run_id)
-            if payer.campaign == run.campaign:
-                fetch = command("retry", payer.run_id, sandbox=account.ledger.is_sandbox)
-                payers[each.fingerprint] = (
-                    f"run {payer.run_id} has paid for it; `{fetch}` downloads it if fal still has it, "
-                    "`--again` buys it again"
-                )
-    return {row.job_id: payers[row.fingerprint] for row in rows if row.fingerprint in payers}
+    others = await account.do(queries.runs_of, run.campaign) - {run.run_id}
+    unfetched = [each for each in await unfetched_jobs(account) if each.run_id in others]
+    payers = {each.fingerprint: each.run_id for each in unfetched if each.fingerprint in wanted}
+    return {
+        row.job_id: _paid_by(payers[row.fingerprint], in_sandbox=account.ledger.is_sandbox)
+        for row in rows
+        if row.fingerprint in payers
+    }
+
+
+def _paid_by(run_id: str, *, in_sandbox: bool) -> str:
+    fetch = command("retry", run_id, sandbox=in_sandbox)
+    return (
+        f"run {run_id} has paid for it; `{fetch}` downloads it if fal still has it, `--again` buys it again"
+    )
 
 
 def _write(

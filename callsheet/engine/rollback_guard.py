@@ -25,7 +25,8 @@ from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe, Problem, Usage
 from callsheet.files import naming_full_disk, write_text_atomically
 from callsheet.ledger import Ledger, activity, queries
 from callsheet.ledger.activity import Extent
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""

@@ -17,8 +17,8 @@ from callsheet.ledger import Booking, JobRow, Settlement, queries, recovery, set
 from callsheet.provider.client import REFUSALS
 from callsheet.provider.messages import Rendered
 from callsheet.reconciliation.account import submission_of
-from callsheet.settings import command
 from callsheet.ticket import Ticket
+from callsheet.wording import command
 from manifests.job import Job
 from pricing.bills import Charge, charge, delivered_nano
 from pricing.catalog import Catalog

@@ -33,8 +33,8 @@ from callsheet.errors import (
 )
 from callsheet.ledger import State, history, queries, recovery, settlement, transitions
 from callsheet.provider import transport
-from callsheet.settings import command
 from callsheet.ticket import Ticket
+from callsheet.wording import command
 
 logger = logging.getLogger(__name__)
 

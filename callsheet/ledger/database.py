@@ -23,7 +23,7 @@ from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
 from callsheet.ledger.locks import Claim, Claims, busy_message
 from callsheet.ledger.transaction import Access, Declaration, Transaction, Verb, write
-from callsheet.settings import command
+from callsheet.wording import command
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -44,7 +44,7 @@ from callsheet.errors import Busy, ClaimLost
 from callsheet.ledger import postgres, schema
 from callsheet.ledger.sqlite import boot_id
 from callsheet.ledger.transaction import Transaction, chunks
-from callsheet.settings import command
+from callsheet.wording import command
 
 LEASE_S: Final = 25
 RENEW_S: Final = 5

@@ -146,6 +146,7 @@ def now_ms(tx: Transaction) -> int:
     return tx.at_ms
 
 
+@read()
 def runs_of(tx: Transaction, campaign: str) -> set[str]:
     """Return the ids of a campaign's runs. One whose opening was broken off buys nothing and is none."""
     opened = select(_run.c.run_id).where(_run.c.campaign == campaign, _run.c.opened_ms.is_not(None))

@@ -43,8 +43,7 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
     The run `besides` is the one that asks; it is not looked at. Raises Busy while another run of the campaign
     is being opened: what it will buy is not known yet.
     """
-    if opening := set(being_opened(tx, campaign)) - {besides}:
-        raise Busy(f"run {min(opening)} of this campaign is being opened by another process; wait for it")
+    _refuse_opening(tx, campaign, besides=besides)
     job, run = schema.job, schema.run
     others = (run.c.campaign == campaign, run.c.run_id != besides, run.c.opened_ms.is_not(None))
     in_flight = select(job.c.job_id).join_from(run, job, job.c.run_id == run.c.run_id).where(*others)
@@ -182,8 +181,7 @@ def reserve(tx: Transaction, run: NewRun) -> None:
 
     Raises Busy while another run of the campaign is being opened, UsageError for a run id in use.
     """
-    if opening := being_opened(tx, run.campaign):
-        raise Busy(f"run {opening[0]} of this campaign is being opened by another process; wait for it")
+    _refuse_opening(tx, run.campaign)
     _insert(tx, run)
 
 
@@ -262,6 +260,11 @@ def being_opened(tx: Transaction, campaign: str | None = None) -> list[str]:
     if campaign is not None:
         query = query.where(table.c.campaign == campaign)
     return list(tx.execute(query.order_by(table.c.created_ms)).scalars())
+
+
+def _refuse_opening(tx: Transaction, campaign: str, *, besides: str = "") -> None:
+    if opening := [run_id for run_id in being_opened(tx, campaign) if run_id != besides]:
+        raise Busy(f"run {opening[0]} of this campaign is being opened by another process; wait for it")
 
 
 def _insert(tx: Transaction, run: NewRun) -> None:

@@ -18,7 +18,7 @@ Rules
        The draft's file and bill stay with the job.
     9. What failed without its file and turns up at fal after all is taken up again (`take_up`): its cost is
        booked, only the file is to come.
-    9. A request id that turns out to be another job's is taken back (`misname`) before the render has ended:
+   10. A request id that turns out to be another job's is taken back (`misname`) before the render has ended:
        the job is unknown again, with hold and slot, and is reconciled by what it sent.
 
     pending -admit-> held -send-> submitting -accept-> in_queue -start-> in_progress -render-> rendered

@@ -8,7 +8,7 @@ from typing import Any
 
 from callsheet.ledger.accounts import Account
 from callsheet.notify.to_do import to_do
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from manifests.job import label
 from pricing.money import usd_rounded_up, usd_text
 
@@ -147,7 +147,7 @@ def approval(*, campaign: str, run_id: str, jobs: int, most_nano: int, within_s:
     return Message(
         event="approval.wanted",
         key=f"approval.wanted {run_id} {jobs} {most_nano}",
-        title=f"{campaign}: approve {jobs} video{'s' * (jobs != 1)} for at most {most}",
+        title=f"{campaign}: approve {number_of(jobs, 'video')} for at most {most}",
         text=f"Answer within {within_s} s in Prefect: {url or 'the flow run is paused there'}\nRun: {run_id}",
         facts={"run": run_id, "campaign": campaign, "jobs": jobs, "maximum_usd": usd_text(most_nano)},
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callsheet.ledger.states import SENT_TO_FAL, State
-from callsheet.settings import command
+from callsheet.wording import command
 
 NOT_SENT = frozenset({State.PENDING, State.HELD})
 NOT_BOUGHT = NOT_SENT | {State.SKIPPED_BUDGET, State.ALREADY_MADE}

@@ -16,7 +16,7 @@ from callsheet.ledger.records import Review
 from callsheet.report.error_table import CHARGED_TEXT
 from callsheet.report.rows import SUCCESSES, ResultRow, minute_utc, strip_of
 from callsheet.report.safe_text import clean
-from callsheet.settings import command
+from callsheet.wording import command
 from pricing.money import usd_text
 from pricing.quotes import length_text
 

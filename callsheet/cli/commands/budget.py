@@ -15,7 +15,7 @@ from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, Ledger, Overrun, admission, history, queries, wall_clock_ms
 from callsheet.ledger.accounts import window_at
 from callsheet.report.summary import overrun_document
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from pricing.budgets import Scope, campaign_and_client, campaign_client_key, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd, usd_text
@@ -118,7 +118,7 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
         return 0
     for line in overrun_lines(overruns):
         result(line)
-    show_line(f"{count} account{'s' * (count != 1)} unfrozen. The bills above stay booked in full.")
+    show_line(f"{number_of(count, 'account')} unfrozen. The bills above stay booked in full.")
     return 0
 
 

@@ -15,6 +15,7 @@ from callsheet.delivery.kept_clips import DEFAULT_NAME
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.run import find_run
 from callsheet.errors import UsageError
+from callsheet.wording import number_of
 from manifests.selection import read_kept
 
 NAMED = 20
@@ -65,8 +66,8 @@ def deliver(
 
 
 def _tell(made: Delivery) -> None:
-    clips = "1 clip" if len(made.clips) == 1 else f"{len(made.clips)} clips"
-    note(f"{clips}, {made.files} file{'s' * (made.files != 1)}, {made.bytes / 2**20:,.1f} MiB")
+    clips, files = number_of(len(made.clips), "clip"), number_of(made.files, "file")
+    note(f"{clips}, {files}, {made.bytes / 2**20:,.1f} MiB")
     if made.refetched:
         note(f"downloaded again, for free: {_some(made, made.refetched)}")
     for custom_id, why in made.not_embedded[:NAMED]:

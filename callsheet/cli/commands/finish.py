@@ -30,6 +30,7 @@ from callsheet.engine.run import continued, find_run
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger
 from callsheet.report.rows import minute_utc
+from callsheet.wording import number_of
 from manifests.selection import read_kept
 from pricing.budgets import Cap
 from pricing.money import usd_rounded_up
@@ -106,16 +107,14 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
     if not plan.finishes or yes:
         return
     most = usd_rounded_up(plan.maximum_nano)
-    count = len(plan.finishes)
-    if not ask(f"Finish {count} draft{'s' * (count != 1)} for at most {most}?"):
+    if not ask(f"Finish {number_of(len(plan.finishes), 'draft')} for at most {most}?"):
         raise UsageError("not confirmed, nothing was sent; add --yes to finish without confirmation")
 
 
 def _show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
     """Print what finishing the kept drafts costs, the first deadline, and the headroom of every cap."""
-    count = len(plan.finishes)
     show_line(
-        f"{plan.run.run_id}: finish {count} draft{'s' if count != 1 else ''}, "
+        f"{plan.run.run_id}: finish {number_of(len(plan.finishes), 'draft')}, "
         f"{cost_text(plan.expected_nano, plan.maximum_nano)}"
     )
     if plan.finishes:

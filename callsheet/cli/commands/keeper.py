@@ -14,7 +14,8 @@ from callsheet.engine.keeper import RendersHere, Round, keep
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import CallsheetError, UsageError
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command, number_of
 
 MOST_S = 3600
 
@@ -92,9 +93,9 @@ def show_round(done: Round, *, sandbox: bool) -> None:
         for name in names:
             result(f"{what}: {name}")
     if done.settled:
-        result(f"{done.settled} submission{'s' * (done.settled != 1)} looked up")
+        result(f"{number_of(done.settled, 'submission')} looked up")
     if done.unknown:
         reconcile = command("reconcile", sandbox=sandbox)
-        result(f"{done.unknown} submission{'s' * (done.unknown != 1)} unknown; `{reconcile}` says more")
+        result(f"{number_of(done.unknown, 'submission')} unknown; `{reconcile}` says more")
     for problem in done.problems:
         say(problem)

@@ -24,6 +24,7 @@ from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import StatementFacts, spending_lines, total
+from callsheet.wording import number_of
 from pricing.charges import Terms, parse_terms, split
 from pricing.money import usd_text
 
@@ -225,7 +226,7 @@ def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
         if not broken:
             result(f"{label}: no errors")
     if broken:
-        found = f"{len(broken)} finding{'s' * (len(broken) != 1)}"
+        found = number_of(len(broken), "finding")
         say(
             f"callsheet: {label} is damaged ({found}). Do not use it; see docs/operations.md, "
             '"The ledger is damaged", for how to restore a copy'
@@ -267,8 +268,7 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
     elif mark is None:
         result(f"{out} has no record of a newer state of this ledger; nothing to accept")
     else:
-        unit = "entry" if entries == 1 else "entries"
-        result(f"accepted: {entries} {unit} (before: {mark.entries}, with run {mark.run_id})")
+        result(f"accepted; entries: {entries:,} (before: {mark.entries:,}, with run {mark.run_id})")
     return 0
 
 

@@ -50,6 +50,7 @@ from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError, OverBudget
 from callsheet.files import has_ledger
 from callsheet.settings import settings_from
+from callsheet.wording import number_of
 from manifests.diff import to_pay
 from manifests.part import fitting
 from manifests.plan import Plan, PlannedJob, PlanOptions
@@ -177,8 +178,7 @@ def validate(
         document({"jobs": made.total.jobs, "errors": [], "warnings": [str(each) for each in made.warnings]})
         return 0
     show_warnings(made)
-    jobs = made.total.jobs
-    result(f"{jobs:,} job{'' if jobs == 1 else 's'}, no errors")
+    result(f"{number_of(made.total.jobs, 'job')}, no errors")
     return 0
 
 

@@ -22,7 +22,8 @@ from callsheet.reconciliation import decisions
 from callsheet.reconciliation.billing import MAX_DAYS, Bills, compare_bills
 from callsheet.reconciliation.decisions import adopt as adopt_request
 from callsheet.reconciliation.findings import Finding, Findings
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 from pricing.money import usd_text
 
 NAMED = 20

@@ -12,7 +12,7 @@ from callsheet.cli.options import RunId, Sandbox, option, require_port, run_sett
 from callsheet.cli.output import flush, note, result, say
 from callsheet.engine.run import find_run
 from callsheet.review.server import DEFAULT_PORT, serve_review
-from callsheet.settings import command
+from callsheet.wording import command
 
 Host = Annotated[str, option("REVIEW_HOST", "The address to listen on")]
 Port = Annotated[int | None, option("REVIEW_PORT", f"The port (default {DEFAULT_PORT}, or a free one)")]

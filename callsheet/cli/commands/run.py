@@ -25,6 +25,7 @@ from callsheet.engine.run import open_plan, unfinished_runs
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
+from callsheet.wording import number_of
 from manifests.diff import Changes
 from manifests.plan import Plan
 from manifests.planner import make_plan
@@ -124,9 +125,8 @@ def _nothing_to_do(plan: Plan, request: RunRequest, *, as_json: bool) -> int:
 
 def question(plan: Plan, selection: Selection, *, accept_prices: bool) -> str:
     """Return the question that is answered before anything is bought: how many, and for how much at most."""
-    count = len(selection.buy)
     most = plan.part(frozenset(selection.buy)).total.maximum_nano
-    asked = f"Buy {count} video{'s' * (count != 1)} for at most {usd_rounded_up(most)}"
+    asked = f"Buy {number_of(len(selection.buy), 'video')} for at most {usd_rounded_up(most)}"
     if accept_prices:
         asked += " by the price book (fal's list counts instead, and may be higher)"
     retakes = sum(cap.limit_nano for cap in plan.caps if cap.scope == "retakes")

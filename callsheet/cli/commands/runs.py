@@ -40,7 +40,8 @@ from callsheet.ledger import (
 )
 from callsheet.provider.client import FalQueue
 from callsheet.report.error_table import advice_text
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command, number_of
 from manifests.job import label
 from pricing.money import usd_rounded_up
 
@@ -207,7 +208,7 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         return 0
     if at_fal:
         again = command("resume", run.run_id, sandbox=request.sandbox)
-        asked = f"{len(answers)} cancellation{'s' * (len(answers) != 1)}"
+        asked = number_of(len(answers), "cancellation")
         result(f"{asked} requested at fal; `{again}` collects the outcomes")
     return 0
 

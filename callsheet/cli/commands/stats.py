@@ -8,7 +8,7 @@ from callsheet.cli.commands.ledger import day_ms
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_table
 from callsheet.ledger import Ledger, reviews
-from callsheet.settings import command
+from callsheet.wording import command
 from pricing.keep_rates import KeepRate, KeptBy, keep_rates, rate_document
 from pricing.money import usd_rounded_up
 

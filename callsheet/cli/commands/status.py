@@ -21,7 +21,7 @@ from callsheet.ledger import (
     wall_clock_ms,
 )
 from callsheet.report.rows import iso_utc, minute_utc
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from pricing.money import usd_text
 from pricing.quotes import DRAFT_KEPT_MS
 
@@ -132,14 +132,12 @@ def clock_lines(clocks: Mapping[str, list[int]], now_ms: int, *, sandbox: bool =
         if left:
             finish = command("finish", run_id, "--keep", "FILE", sandbox=sandbox)
             lines.append(
-                f"{_drafts(len(left))} can be finished, the first until {minute_utc(min(left))}: `{finish}`"
+                f"{number_of(len(left), 'draft')} can be finished, "
+                f"the first until {minute_utc(min(left))}: `{finish}`"
             )
         if late := len(deadlines) - len(left):
             lines.append(
-                f"{_drafts(late)} of {run_id} can no longer be finished: fal keeps a draft for seven days"
+                f"{number_of(late, 'draft')} of {run_id} can no longer be finished: "
+                "fal keeps a draft for seven days"
             )
     return lines
-
-
-def _drafts(count: int) -> str:
-    return f"{count} draft{'s' if count != 1 else ''}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet.cli.output import result, show_line
+from callsheet.wording import number_of
 from manifests.diff import Changes, to_pay
 from manifests.plan import Plan, PlannedJob, alike
 from pricing.advice import Advice, Order, advise
@@ -54,7 +55,7 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
     choice = choose((asked.orders[kind].spend for kind in asked.which), room)
     taken, left = len(choice.taken), len(choice.left)
     lines.append(
-        f"  --fit: takes {taken} job{'s' * (taken != 1)} and skips {left}, which need{'s' * (left == 1)} "
+        f"  --fit: takes {number_of(taken, 'job')} and skips {left}, which need{'s' * (left == 1)} "
         f"up to {usd_rounded_up(choice.left_maximum_nano)} more"
     )
     return lines
@@ -75,7 +76,7 @@ def show_expensive(plan: Plan, changes: Changes) -> None:
         ]
         for size, total, jobs in [each for each in left if each[2]][:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
-            count = f"{jobs:,} job{'s' * (jobs != 1)}"
+            count = number_of(jobs, "job")
             show_line(f"  {each:>10} each, {count}: {size.endpoint_id} {size.resolution}", indent=4)
         return
     for planned in most_expensive(plan, changes):
@@ -128,9 +129,8 @@ class _Asked:
 def _line(advice: Advice) -> str:
     priorities = f" (priority up to {advice.priorities[-1]})" if len(advice.priorities) > 1 else ""
     most, expected = usd_text(advice.saving_maximum_nano), usd_text(advice.saving_expected_nano)
-    jobs = len(advice.positions)
-    noun = "job" if jobs == 1 else "jobs"
-    return f"{advice.change}: {jobs} {noun}{priorities}, saves ${most} of the maximum, ${expected} expected"
+    jobs = number_of(len(advice.positions), "job")
+    return f"{advice.change}: {jobs}{priorities}, saves ${most} of the maximum, ${expected} expected"
 
 
 def more_document(

@@ -16,7 +16,8 @@ from callsheet.engine.rollback_guard import older_ledger_warnings
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
-from callsheet.settings import Settings, command
+from callsheet.settings import Settings
+from callsheet.wording import command
 from manifests.diff import Changes, what_differs
 from manifests.job import decode_job
 from manifests.plan import LedgerCaps, Plan, Size

@@ -11,7 +11,7 @@ from typing import Any
 
 from callsheet.cli.output import first_of, result, say, show_line, terminal_width
 from callsheet.errors import Problem
-from callsheet.settings import command
+from callsheet.wording import command, number_of
 from manifests.diff import Changes, Sum
 from manifests.plan import LedgerCaps, Plan, Size, Total, drafts_in
 from manifests.retakes import kept_drafts
@@ -105,9 +105,7 @@ class PlanView:
 def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
     """Print the totals by model, resolution and client, and the headroom of every cap."""
     total = plan.total
-    show_line(
-        f"{plan.campaign}: {total.jobs} job{'s' if total.jobs != 1 else ''}, price book {plan.price_book}"
-    )
+    show_line(f"{plan.campaign}: {number_of(total.jobs, 'job')}, price book {plan.price_book}")
     if total.jobs:
         _show_totals(plan)
     for cap, left_nano in room.items():
@@ -210,7 +208,7 @@ def _show_group(title: str, groups: Mapping[str, Total]) -> None:
 def _show_total(name: str, total: Total) -> None:
     expected, most = usd_rounded_up(total.expected_nano), usd_rounded_up(total.maximum_nano)
     if _is_narrow():
-        jobs = f"{total.jobs} job{'s' * (total.jobs != 1)}"
+        jobs = number_of(total.jobs, "job")
         show_line(f"  {name}: {jobs}, {expected} expected, {most} at most", indent=4)
     else:
         result(f"  {name:<{_NAME}}{total.jobs:>6}{expected:>14}{most:>14}")
@@ -318,7 +316,7 @@ def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
     for position in _shown(plan, changes):
         show_line(f"  {_change_line(plan, changes, differs, position)}", indent=4)
     if (more := plan.total.jobs - CHANGES_SHOWN) > 0:
-        result(f"  and {more:,} more job{'s' * (more != 1)}")
+        result(f"  and {number_of(more, 'more job')}")
 
 
 def _shown(plan: Plan, changes: Changes) -> list[int]:

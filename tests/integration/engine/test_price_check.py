@@ -215,7 +215,7 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
     ]
     assert (set(order[:2]), set(order[2:])) == ({"a", "c"}, {"b", "d"})
     assert ctx.state.notices[0].startswith(
-        "canary: 1 price group was not tried: fal-ai/bytedance/seedance/v1/pro/"
+        "canary: not tried in 1 price group: fal-ai/bytedance/seedance/v1/pro/"
     )
     assert ctx.state.notices[1].startswith("canary: bill, file and reply agree in 2 price groups")
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from callsheet.errors import NoPrefect, UsageError
 from callsheet.files import ELSEWHERE, append_privately, usable_folder
+from callsheet.listener import listening, place_of
 
 PORT = 4200
 """The port that is used where it is free: Prefect's own."""
@@ -146,8 +147,8 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
         data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE, mode=0o700
     )
     log_file = home / "server.log"
-    with _listening_socket() as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    with listening("127.0.0.1", PORT, any_port=True) as listener:
+        url = f"http://{place_of(listener)}/api"
         # The person's own environment, without the key: the server needs none.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FAL_")}
         environment |= {**SERVER_SETTINGS, "PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": url}
@@ -155,14 +156,14 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
         environment.pop("PREFECT_API_URL", None)
         with append_privately(log_file) as log:
             process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
-                [sys.executable, "-m", "callsheet.cli.prefect", str(listening.fileno())],
+                [sys.executable, "-m", "callsheet.cli.prefect", str(listener.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=environment,
                 process_group=0,
                 umask=0o077,
-                pass_fds=[listening.fileno()],
+                pass_fds=[listener.fileno()],
             )
     server = OwnServer(url, process, log_file)
     try:
@@ -185,17 +186,6 @@ def client_environment(url: str, environ: Mapping[str, str]) -> dict[str, str]:
 def is_new(data_dir: Path) -> bool:
     """Say whether a run's own server will make its database first, which takes some seconds."""
     return not (data_dir / "prefect" / "prefect.db").exists()
-
-
-def _listening_socket() -> socket.socket:
-    """Return a listening socket. It is ours before its port is announced, so no other process can answer."""
-    for port in (PORT, 0):
-        try:
-            return socket.create_server(("127.0.0.1", port))
-        except OSError:
-            if not port:
-                raise
-    raise AssertionError
 
 
 class LocalOnly:

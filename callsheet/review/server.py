@@ -8,7 +8,6 @@ that another page sends.
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import json
 import secrets
@@ -30,6 +29,7 @@ from starlette.routing import Route
 from callsheet.errors import CallsheetError, JudgedMeanwhile, ManifestError, UsageError
 from callsheet.ledger import Ledger, Run
 from callsheet.ledger.reviews import NAME_MAX_CHARS, NOTE_MAX_CHARS
+from callsheet.listener import listening, place_of
 from callsheet.review.session import ReviewSession
 from manifests.columns import PROMPT_MAX_CHARS, SEED_MAX
 
@@ -251,14 +251,11 @@ def serving(
     Yields the application, the socket, the address, and what writes the results again at the end.
     """
     token = secrets.token_urlsafe(24)
-    with _listening(host, port) as listener, ThreadPoolExecutor(1, "review") as work:
-        name = f"[{host}]" if ":" in host else host
-        here = f"{name}:{listener.getsockname()[1]}"
-        names = (
-            {here, f"localhost:{listener.getsockname()[1]}"}
-            if ipaddress.ip_address(host).is_loopback
-            else {here}
-        )
+    is_local = _address(host).is_loopback
+    listens = listening(host, DEFAULT_PORT if port is None else port, any_port=port is None)
+    with listens as listener, ThreadPoolExecutor(1, "review") as work:
+        here = place_of(listener)
+        names = {here, f"localhost:{listener.getsockname()[1]}"} if is_local else {here}
         ledger = work.submit(Ledger.open, ledger_url).result()
         try:
             session = work.submit(ReviewSession, ledger, run, warn).result()
@@ -273,27 +270,11 @@ def serving(
             work.submit(ledger.close).result()
 
 
-@contextmanager
-def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         raise UsageError(f"--host is {host!r}; use an IP address of this machine") from None
     if address.is_unspecified:
         raise UsageError(f"--host is {host}; name the one address by which the others reach this machine")
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # Named as TCP, or asyncio leaves out TCP_NODELAY and each reply waits 40 ms for the client's ACK.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        wanted = DEFAULT_PORT if port is None else port
-        try:
-            listener.bind((host, wanted))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or port is not None:
-                raise UsageError(
-                    f"{host}:{wanted} cannot be used: {error.strerror}. --host and --port name another "
-                    "address (port 0 picks a free one)"
-                ) from error
-            listener.bind((host, 0))
-        listener.listen(64)
-        yield listener
+    return address

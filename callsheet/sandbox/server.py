@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import fcntl
 import ipaddress
 import json
@@ -15,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from callsheet.errors import UsageError
 from callsheet.files import write_atomically
+from callsheet.listener import listening, place_of
 from callsheet.sandbox import (
     routes_catalog,
     routes_control,
@@ -216,26 +216,12 @@ def running_sandbox(config: SandboxConfig, *, faults: FaultBook | None = None) -
 
 
 def _address(config: SandboxConfig, listener: socket.socket) -> SandboxAddress:
-    host, port = listener.getsockname()[:2]
     scheme = "https" if config.certfile else "http"
-    place = f"[{host}]" if ":" in host else host
-    return SandboxAddress(f"{scheme}://{place}:{port}", config.key, os.getpid(), config.speed)
+    return SandboxAddress(f"{scheme}://{place_of(listener)}", config.key, os.getpid(), config.speed)
 
 
-@contextmanager
-def _listening(config: SandboxConfig) -> Iterator[socket.socket]:
-    # Named as TCP, or asyncio leaves out TCP_NODELAY and each reply waits 40 ms for the client's ACK.
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((config.host, config.port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not config.any_port:
-                raise UsageError(f"{config.host}:{config.port} cannot be used: {error.strerror}") from error
-            listener.bind((config.host, 0))
-        listener.listen(512)
-        yield listener
+def _listening(config: SandboxConfig) -> AbstractContextManager[socket.socket]:
+    return listening(config.host, config.port, any_port=config.any_port)
 
 
 @contextmanager

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -17,7 +15,7 @@ from callsheet.cli.output import flush, note, result
 from callsheet.engine.context import open_account
 from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
-from callsheet.errors import UsageError
+from callsheet.listener import listening, place_of
 from callsheet.reconciliation.webhook_address import WebhookAddress, refuse_private_webhook, shared_secret
 from callsheet.settings import Settings
 
@@ -57,31 +55,14 @@ def receive(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     with listening(host, port) as listener:
-        here = "http://{}:{}".format(*listener.getsockname()[:2])
-        asyncio.run(_serve(settings, listener, here, public_url))
+        asyncio.run(_serve(settings, listener, public_url))
     return 0
 
 
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen at this address while inside. Raises UsageError where it cannot be used."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"{host}:{port} cannot be used: {error.strerror}. --host and --port name another address "
-                "(port 0 picks a free one)"
-            ) from error
-        listener.listen(128)
-        yield listener
-
-
-async def _serve(settings: Settings, listener: socket.socket, here: str, public_url: str) -> None:
+async def _serve(settings: Settings, listener: socket.socket, public_url: str) -> None:
     async with open_account(settings) as account:
         app = receiver_app(account, WebhookAddress(public_url, shared_secret(settings)))
-        result(f"receiving at {here}")
+        result(f"receiving at http://{place_of(listener)}")
         if public_url:
             note(f"for runs: export CALLSHEET_WEBHOOK_URL={public_url}")
         else:

@@ -25,7 +25,7 @@ CREATE TEMP TABLE n AS WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 F
 _HISTORY = """
 CREATE INDEX n_by_number ON n (i);
 INSERT INTO run (run_id, campaign, plan_hash, price_book, out, options, created_ms, opened_ms, closed_ms)
-    SELECT DISTINCT 'run-' || r, :campaign, 'h', 'p', :out || r, '', :start + r * 86400000, 1, 1 FROM n;
+    SELECT DISTINCT 'run-' || r, :campaign, 'h', 'p', :out || r, :options, :start + r * 86400000, 1, 1 FROM n;
 INSERT INTO spending (run_id, client, model, day, submissions, held_nano, spent_nano)
     SELECT 'run-' || r, 'client-' || (i % 20), 'm' || (i % 3), {day}, count(*), 0, count(*) * 90
     FROM n GROUP BY r, i % 20, i % 3;
@@ -66,8 +66,8 @@ def populate(
 ) -> None:
     """Write a history of so many jobs into a new ledger; `identities` are fingerprint and custom_id of each.
 
-    It ends today, with a run of RUN_JOBS on each day before. Every job's file is `media/a.mp4` in its run's
-    folder, `out`/0 and so on.
+    It ends today, with a run of RUN_JOBS on the sandbox on each day before. Every job's file is
+    `media/a.mp4` in its run's folder, `out`/0 and so on.
     """
     Ledger.open(url).close()
     engine = sa.create_engine(sa.make_url(url).set(drivername=_driver(url)))
@@ -75,6 +75,7 @@ def populate(
     values = {
         "campaign": campaign,
         "out": f"{out}/",
+        "options": '{"sandbox": true}',
         "start": start_ms,
         "payload": "p" * 600,
         "result": "r" * 800,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pricing.bills import MOST_NANO, Basis, charge, delivered_nano
+from pricing.bills import MOST_NANO, Basis, Charge, charge, delivered_nano
 from pricing.catalog import Catalog, load_catalog
 from pricing.money import ceil_div
 from pricing.quotes import Shot, least_nano, quote
@@ -94,6 +94,16 @@ def test_sound_is_priced_by_the_book_and_not_by_the_list(seconds: int, units: st
 def test_sound_may_be_counted_in_the_units_or_in_the_price(units: str, nano: int) -> None:
     """Either way a clip with sound costs the same, and nothing that fits neither is taken for the cheaper."""
     assert charge(CATALOG, shot(FIFTEEN, duration_s=5, audio=True), units).nano == nano
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_where_units_can_be_read_in_two_ways_the_dearer_one_counts(audio: bool) -> None:
+    """A clip whose length the model chooses may cost either: what might have been spent counts as spent."""
+    each = shot(FIFTEEN, duration_s=None, audio=audio)
+    units = Decimal("0.2169")  # 10 s of 720p in tokens, or 5 s with its units doubled for sound
+    dearer_nano = int(units * (2_400_000_000 if audio else 1_200_000_000))
+    assert least_nano(CATALOG, each) < int(units * 1_200_000_000) <= quote(CATALOG, each).maximum_nano
+    assert charge(CATALOG, each, str(units)) == Charge(dearer_nano, "billable_units")
 
 
 def test_a_listed_price_above_the_book_is_never_undercut() -> None:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.ledger import Submission
-from callsheet.reconciliation.evidence import MIN_GAP_MS, Due, gap_ms, window_ms
+from callsheet.reconciliation.evidence import (
+    CLOCK_SLACK_MS,
+    MIN_GAP_MS,
+    Due,
+    certain_now_ms,
+    gap_ms,
+    window_ms,
+)
 from callsheet.settings import Settings
 
 SETTINGS = Settings(data_dir=Path("unused"), start_timeout_s=3600, run_timeout_s=1800, history_lag_s=600)
@@ -54,3 +61,27 @@ def test_only_a_second_look_after_the_gap_decides(first_ms, look_ms, is_absent, 
     """The first look has to be after the deadline, and the second one late enough after it."""
     due = replace(DUE, first_look_ms=first_ms)
     assert (due.is_absent(look_ms), due.again_ms) == (is_absent, again_ms)
+
+
+@pytest.mark.parametrize(
+    ("fals_ms", "ours_ms", "certain_ms"),
+    [
+        (5_000_000, 4_999_000, 4_999_000),
+        (4_999_000, 5_000_000, 4_999_000),
+        (5_000_000, 5_000_000 + CLOCK_SLACK_MS, 5_000_000),
+        (5_000_000, 5_000_001 + CLOCK_SLACK_MS, None),
+        (5_000_001 + CLOCK_SLACK_MS, 5_000_000, None),
+        (None, 5_000_000, None),
+    ],
+    ids=[
+        "ours is behind",
+        "fal's is behind",
+        "just alike",
+        "ours is ahead",
+        "fal's is ahead",
+        "fal says none",
+    ],
+)
+def test_only_the_earlier_of_two_clocks_has_certainly_come(fals_ms, ours_ms, certain_ms):
+    """A clock that is ahead would end a deadline early, and free money that may be spent."""
+    assert certain_now_ms(fals_ms, ours_ms) == certain_ms

@@ -176,7 +176,7 @@ def test_a_run_that_is_due_while_another_one_renders_waits_or_is_skipped(nights)
     nights.set("2027-03-28 00:59:00")
     with nights.server():
         for overlap in ("wait", "skip"):
-            nights.deploy(overlap, *EVERY_TWO_MINUTES, "--overlap", overlap, speed="0.2")
+            nights.deploy(overlap, *EVERY_TWO_MINUTES, "--overlap", overlap, speed="0.06")
         nights.set("2027-03-28 01:00:01")
         with nights.worker():
             nights.wait(lambda: len(nights.bought()) == 2)

@@ -79,8 +79,7 @@ def _problem(row: Row, column: str, message: str, found: str | None) -> Problem:
 def _counted(first: Problem, count: int) -> Problem:
     if count == 1:
         return first
-    more = f"{number_of(count - 1, 'more row')}"
-    return replace(first, message=f"{first.message} (and {more})")
+    return replace(first, message=f"{first.message} (and {number_of(count - 1, 'more row')})")
 
 
 def _in_row_order(problems: list[Problem]) -> list[Problem]:

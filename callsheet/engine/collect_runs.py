@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.engine.context import RunContext, context_of
@@ -20,6 +21,18 @@ from callsheet.ledger import JobRow, State, queries
 from callsheet.reconciliation.account import AccountSession, claimed
 from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
 from callsheet.reconciliation.open_jobs import settle_ledger
+
+
+@dataclass(frozen=True, slots=True)
+class PaidBefore:
+    """Fingerprints of what a campaign has paid for and has no video of.
+
+    What is `waiting` may still be had. What is `lost`, fal says that it no longer has.
+    """
+
+    waiting: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+
 
 AT_ONCE = 4
 """Files fetched at the same time, per run."""
@@ -62,14 +75,14 @@ async def collect_dead_runs(account: AccountSession, *, leave: Collection[str] =
     return found
 
 
-async def collect_campaign(account: AccountSession, campaign: str) -> frozenset[str]:
+async def collect_campaign(account: AccountSession, campaign: str) -> PaidBefore:
     """Fetch what a campaign has paid for and not fetched yet, before anything new is bought.
 
-    Returns the fingerprints of what could not be fetched and may still be had: it must not be bought again.
+    Returns what could not be fetched. What is `waiting` must not be bought again.
     """
     before = await _paid_and_not_fetched(account, campaign)
     if not before:
-        return frozenset()
+        return PaidBefore()
     with claimed(account.ledger, {row.run_id for row in before}) as mine:
         failed = [row for row in before if row.run_id in mine and row.state is State.FAILED]
         reopened = await reopen_unfetched(account, failed)
@@ -81,9 +94,12 @@ async def collect_campaign(account: AccountSession, campaign: str) -> frozenset[
         for run_id in sorted({row.run_id for row in rendered}):
             await _collected(account, run_id, rendered)
         sure = [row for row in failed if row.job_id not in reopened.found | reopened.unsure.keys()]
-    lost = {row.job_id for row in sure}  # fal says that it no longer has these
     after = await _paid_and_not_fetched(account, campaign)
-    return frozenset(row.fingerprint for row in after if row.job_id not in lost)
+    gone = {row.job_id for row in sure}
+    return PaidBefore(
+        waiting=frozenset(row.fingerprint for row in after if row.job_id not in gone),
+        lost=frozenset(row.fingerprint for row in after if row.job_id in gone),
+    )
 
 
 async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[JobRow]:

@@ -66,8 +66,9 @@ class Selection:
 
     What is made already is in `changes.made`; `waiting` are the positions of jobs that are paid for and whose
     video fal still has; `elsewhere` are those of jobs that an unfinished run has in flight which nobody works
-    on, each with that run. None of them is bought, and none becomes a job of the run. `room` is what was left
-    under each cap that bounds the plan (`room_for`).
+    on, each with that run. None of them is bought, and none becomes a job of the run. `lost` are those in
+    `buy` that were paid for before, but fal no longer has them. `room` is what was left under each cap that
+    bounds the plan (`room_for`).
     """
 
     buy: tuple[int, ...]
@@ -75,6 +76,7 @@ class Selection:
     left_maximum_nano: int = 0
     changes: Changes = field(default_factory=Changes)
     waiting: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
     elsewhere: Mapping[int, str] = field(default_factory=dict)
     again: bool = False
     room: Room = field(default_factory=dict)
@@ -121,13 +123,7 @@ def select(
     spends = plan.spends(wanted)
     room = room_for(ledger, plan)
     every = Selection(
-        buy=tuple(wanted),
-        left=(),
-        changes=changes,
-        waiting=fetchable,
-        elsewhere=elsewhere,
-        again=again,
-        room=room,
+        tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again, room=room
     )
     if not fit:
         refuse_unless_it_fits(spends, room)

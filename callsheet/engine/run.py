@@ -10,12 +10,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from callsheet import failpoints
 from callsheet.engine.announce import keep_announcing
 from callsheet.engine.canary import render_canaries
-from callsheet.engine.collect_runs import collect_campaign
+from callsheet.engine.collect_runs import PaidBefore, collect_campaign
 from callsheet.engine.context import RunContext, as_current_run, context_of, open_account
 from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
@@ -174,20 +175,21 @@ async def open_plan(
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
         refuse_caps_set_since(account.ledger, planned)
-        waiting: frozenset[str] = frozenset()
+        paid = PaidBefore()
         idle: frozenset[str] = frozenset()
         if not request.again:
-            waiting = await collect_campaign(account, planned.campaign)
+            paid = await collect_campaign(account, planned.campaign)
             idle = frozenset(run.run_id for run in idle_runs(account.ledger, planned.campaign))
         selection = select(
             account.ledger,
             planned,
             fit=request.fit,
             again=request.again,
-            waiting=waiting,
+            waiting=paid.waiting,
             idle=idle,
             etags=etags,
         )
+        selection = replace(selection, lost=_bought_again(planned, selection, paid.lost))
         if review is not None:
             review(account.ledger, selection)
         # A person may have thought about it for a while.
@@ -195,6 +197,18 @@ async def open_plan(
         refuse_caps_set_since(account.ledger, planned)
         kept = request.model_copy(update={"out": out}).kept
         return open_run(account.ledger, planned, selection, out=folder, options=kept, etags=etags)
+
+
+def _bought_again(plan: Plan, selection: Selection, lost: frozenset[str]) -> tuple[int, ...]:
+    """Return the positions of what is bought although it was paid for, because fal no longer has it."""
+    if not lost:
+        return ()
+    prints = [fingerprint for fingerprint, _ in plan.identities()]
+    again = tuple(position for position in selection.buy if prints[position] in lost)
+    if again:
+        text = "campaign %s: bought again, because fal no longer has the videos that were paid for: %d"
+        logger.warning(text, plan.campaign, len(again), extra={"campaign": plan.campaign})
+    return again
 
 
 @asynccontextmanager

@@ -95,6 +95,10 @@ def _show_selection(selection: Selection, *, sandbox: bool) -> None:
     again = len([position for position in selection.buy if position in changed])
     note = f"   ~ {again} of them changed" if again else ""
     show_line(f"+ {len(selection.buy)} to buy{note}   = {made} already made, not bought again")
+    if selection.lost:
+        say(f"{number_of(len(selection.lost), 'video')} to buy again: paid for before, and gone at fal")
+    if selection.waiting:
+        say(f"{number_of(len(selection.waiting), 'video')} not bought again: paid for and not downloaded yet")
     for run_id, count in Counter(selection.elsewhere.values()).items():
         say(left_to(run_id, count, sandbox=sandbox))
     if selection.left:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from callsheet.cli.commands.run import _show_selection
+from callsheet.engine.open_run import Selection
 from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import State
+from callsheet.ledger import Ledger, State, transitions
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -116,6 +118,36 @@ async def test_the_next_run_buys_nothing_of_what_it_cannot_fetch_yet(house: Any)
     assert line["status"] == "rendered"
     assert line["output_url"].startswith(house.address.url)
     assert len(house.accepted(prompt)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "bought", "said"),
+    [
+        ("file_wrong", (), "1 video not bought again: paid for and not downloaded yet"),
+        ("not_found", (0,), "1 video to buy again: paid for before, and gone at fal"),
+    ],
+)
+async def test_what_was_paid_for_before_is_told_before_anything_is_bought(
+    house: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, kind, bought, said
+) -> None:
+    """What may still be had is left out; what fal no longer has is bought again, and also logged."""
+    run_id = house.open_run(f"a,told of what was paid for {kind}")
+    house.arm(kind, route="file", count=None)
+    await carried_out(house, run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        row = house.row(run_id)
+        if row.state is State.RENDERED:
+            ledger.do(transitions.fail_media, row.job_id, error_type="file_gone", error="gone")
+
+    def review(_ledger: Ledger, selection: Selection) -> None:
+        assert selection.buy == bought
+        assert (selection.lost, selection.waiting) == (bought, () if bought else (0,))
+        _show_selection(selection, sandbox=True)
+
+    request = house.request("").model_copy(update={"run_id": None})
+    await open_plan(make_plan(str(house.folder / "spring.csv")), request, house.settings, review=review)
+    assert said in capsys.readouterr().err
+    assert ("no longer has the videos that were paid for: 1" in caplog.text) is bool(bought)
 
 
 async def test_a_clip_of_the_wrong_size_is_read_once_and_stays_fetchable(house: Any) -> None:

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from callsheet.engine.collect_runs import collect_campaign
+from callsheet.engine.collect_runs import PaidBefore, collect_campaign
 from callsheet.ledger import Ledger, Settlement, State, settlement, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
@@ -230,7 +230,9 @@ async def test_a_history_that_is_hidden_loses_no_result(house):
             settlement.fail_render, house.row(run_id).job_id, charged="unknown", error_type="result_lost"
         )
     async with house.account() as account:
-        assert await collect_campaign(account, "spring") == {house.row(run_id).fingerprint}
+        assert await collect_campaign(account, "spring") == PaidBefore(
+            waiting={house.row(run_id).fingerprint}
+        )
     house.faults.clear()
     await house.settled()
     assert (house.row(run_id).state, len(house.accepted(prompt))) == (State.SUCCEEDED, 1)
@@ -320,10 +322,12 @@ async def test_another_accounts_not_found_does_not_buy_a_lost_job_again(house):
         )
     await house.control()
     async with house.account() as account:
-        assert await collect_campaign(account, "spring") == frozenset()
+        assert await collect_campaign(account, "spring") == PaidBefore(lost={house.row(run_id).fingerprint})
     house.with_an_ordinary_key()
     async with house.account() as account:
-        assert await collect_campaign(account, "spring") == {house.row(run_id).fingerprint}
+        assert await collect_campaign(account, "spring") == PaidBefore(
+            waiting={house.row(run_id).fingerprint}
+        )
 
 
 async def test_a_settled_result_is_kept_in_the_ledger(house):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
+from callsheet.errors import IllegalTransition, InFlight, LedgerError, RunStopping, UsageError
 from callsheet.ledger import (
     EntryFilter,
     Event,
@@ -288,6 +288,21 @@ def test_a_retry_once_uses_what_was_made_meanwhile(desk) -> None:
     desk.bring(made, State.SUCCEEDED)
     assert desk.ledger.do(recovery.retry, [failed], once=True) == {failed: made}
     assert desk.ledger.do(queries.job, failed).state is State.ALREADY_MADE
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.IN_QUEUE, State.UNKNOWN, State.RENDERED])
+def test_a_retry_once_is_refused_while_another_run_makes_the_same(desk, state) -> None:
+    """Both would buy it. Jobs that only look alike in another campaign are no reason."""
+    (failed,) = desk.run(fingerprint="same")
+    desk.bring(failed, State.FAILED)
+    desk.bring(desk.run(fingerprint="same", campaign="summer")[0], state)
+    (making,) = desk.run(fingerprint="same")
+    desk.bring(making, state)
+    with pytest.raises(InFlight, match="has 1 of these in flight"):
+        desk.ledger.do(recovery.retry, [failed], once=True)
+    assert desk.ledger.do(queries.job, failed).state is State.FAILED
+    desk.ledger.do(recovery.retry, [failed])
+    assert desk.ledger.do(queries.job, failed).state is State.PENDING
 
 
 def test_a_run_opened_once_does_not_buy_what_was_made_meanwhile(desk) -> None:

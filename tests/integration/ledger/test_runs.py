@@ -19,6 +19,7 @@ from callsheet.ledger import (
     queries,
     recovery,
     runs,
+    settlement,
     transitions,
 )
 from tests.integration.ledger.conftest import FILE, new_job
@@ -278,6 +279,25 @@ def test_what_has_a_file_is_not_followed_again(desk) -> None:
     desk.ledger.do(transitions.fail_media, job_id, error_type="wrong_size", error="small", output=FILE)
     with pytest.raises(IllegalTransition, match="no request at fal whose file is still to come"):
         desk.do(Event.TAKE_UP, job_id)
+
+
+def test_what_fal_may_still_have_is_found_by_its_error_and_by_when_fal_took_it(desk) -> None:
+    """Results are kept for a time at fal: what it took before that is not asked for, nor what it refused."""
+    old, young, other, refused = desk.run(4)
+    desk.bring(old, State.RENDERED)
+    desk.clock.now_ms += 10_000
+    for job_id in (young, other):
+        desk.bring(job_id, State.RENDERED)
+    desk.bring(refused, State.SUBMITTING)
+    for job_id, error_type in ((old, "file_gone"), (young, "file_gone"), (other, "internal_error")):
+        desk.ledger.do(settlement.fail_render, job_id, charged="unknown", error_type=error_type)
+    desk.ledger.do(settlement.refuse, refused, charged="no", error_type="file_gone")
+    taken_ms = desk.ledger.do(queries.job, young).submission.submitted_ms
+    found = {
+        since: desk.ledger.do(recovery.lost_jobs, ["file_gone"], since_ms=since) for since in (0, taken_ms)
+    }
+    assert found == {0: [old, young], taken_ms: [young]}
+    assert desk.ledger.do(recovery.lost_jobs, ["file_gone"], since_ms=taken_ms + 1) == []
 
 
 def test_a_retry_once_uses_what_was_made_meanwhile(desk) -> None:

@@ -18,7 +18,7 @@ from callsheet.engine.price_check import bills_of, check_run_prices, listed_besi
 from callsheet.engine.request import RunRequest
 from callsheet.engine.results import absent_earlier
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
-from callsheet.engine.settle import IMPLAUSIBLE, stop_if_overbilled
+from callsheet.engine.settle import IMPLAUSIBLE, book_delivered, stop_if_overbilled
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
 from callsheet.ledger import (
     Booking,
@@ -34,6 +34,7 @@ from callsheet.ledger import (
 )
 from callsheet.provider.messages import Rendered
 from callsheet.reconciliation.billing import compare_bills
+from manifests.job import decode_job
 from manifests.planner import make_plan
 from pricing.catalog import Catalog
 from pricing.money import usd_text
@@ -302,6 +303,21 @@ async def test_a_bill_below_the_smallest_video_is_not_believed(house):
     bought = [each for row in marked for each in house.accepted(f"{word} {row.custom_id}")]
     assert after == {each["cost_nano"] for each in bought}
     assert max(after) < ONE_NANO // 500
+
+
+async def test_a_delivered_video_never_costs_more_than_its_hold_without_a_bill(house):
+    """Only a bill of fal's may pass the hold, stop the run and freeze accounts: a size in pixels is none."""
+    word = f"A large bird {next(NAMES)}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("overbill", factor=0.001, prompt_contains=word)
+    await worked(house, run_id)
+    row = house.row(run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        await book_delivered(ctx, decode_job(row.payload, ctx.catalog), row, (3840, 2160))
+    row = house.row(run_id)
+    assert (row.spent_nano, row.submission.cost_basis) == (row.maximum_nano, "bill_implausible")
+    assert house.sound()
 
 
 @pytest.mark.parametrize("units", ["0", "-1", "nothing", "0.0000001"])

@@ -22,6 +22,12 @@ from callsheet.reconciliation.account import AccountSession, claimed
 from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
 from callsheet.reconciliation.open_jobs import settle_ledger
 
+AT_ONCE = 4
+"""Files fetched at the same time, per run."""
+
+FETCH_PAUSES_S = (0.5, 1.0)
+"""Pauses between attempts to fetch a file, in seconds: `reconcile` does not wait for minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class PaidBefore:
@@ -32,13 +38,6 @@ class PaidBefore:
 
     waiting: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
-
-
-AT_ONCE = 4
-"""Files fetched at the same time, per run."""
-
-FETCH_PAUSES_S = (0.5, 1.0)
-"""Pauses between attempts to fetch a file, in seconds: `reconcile` does not wait for minutes."""
 
 
 async def settle_and_collect(account: AccountSession) -> Findings:
@@ -93,9 +92,8 @@ async def collect_campaign(account: AccountSession, campaign: str) -> PaidBefore
         ]
         for run_id in sorted({row.run_id for row in rendered}):
             await _collected(account, run_id, rendered)
-        sure = [row for row in failed if row.job_id not in reopened.found | reopened.unsure.keys()]
     after = await _paid_and_not_fetched(account, campaign)
-    gone = {row.job_id for row in sure}
+    gone = {row.job_id for row in failed} - reopened.found - reopened.unsure.keys()
     return PaidBefore(
         waiting=frozenset(row.fingerprint for row in after if row.job_id not in gone),
         lost=frozenset(row.fingerprint for row in after if row.job_id in gone),

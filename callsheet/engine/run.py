@@ -192,6 +192,9 @@ async def open_plan(
         selection = replace(selection, lost=_bought_again(planned, selection, paid.lost))
         if review is not None:
             review(account.ledger, selection)
+        if selection.lost:
+            text = "campaign %s: bought again, because fal no longer has the videos that were paid for: %d"
+            logger.warning(text, planned.campaign, len(selection.lost), extra={"campaign": planned.campaign})
         # A person may have thought about it for a while.
         refuse_mixed_ledger(account.ledger, sandbox=request.sandbox)
         refuse_caps_set_since(account.ledger, planned)
@@ -204,11 +207,7 @@ def _bought_again(plan: Plan, selection: Selection, lost: frozenset[str]) -> tup
     if not lost:
         return ()
     prints = [fingerprint for fingerprint, _ in plan.identities()]
-    again = tuple(position for position in selection.buy if prints[position] in lost)
-    if again:
-        text = "campaign %s: bought again, because fal no longer has the videos that were paid for: %d"
-        logger.warning(text, plan.campaign, len(again), extra={"campaign": plan.campaign})
-    return again
+    return tuple(position for position in selection.buy if prints[position] in lost)
 
 
 @asynccontextmanager

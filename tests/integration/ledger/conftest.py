@@ -243,6 +243,15 @@ VERBS: dict[Event, Callable[[Ledger, int, Desk], Any]] = {
 }
 
 
+def end_sessions(server: str, application_name: str) -> None:
+    """Let the server end every session of this name."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        mine = "FROM pg_stat_activity WHERE application_name = %s"
+        ended = admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [application_name]).fetchall()
+    assert ended
+    assert all(done for (done,) in ended)
+
+
 def server_url() -> str:
     """Return a PostgreSQL server that answers. Skips loudly without one; in CI that is a failure."""
     named = os.environ.get("CALLSHEET_TEST_POSTGRES_URL")

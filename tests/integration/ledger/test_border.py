@@ -5,13 +5,13 @@ import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from callsheet.cli.commands.doctor import _ledger
 from callsheet.errors import CallsheetError, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger, admission, queries
 from callsheet.settings import Settings
+from tests.integration.ledger.conftest import end_sessions
 
 BAD_URLS: dict[str, tuple[str, type[CallsheetError], str]] = {
     "nothing": ("", UsageError, "cannot be read"),
@@ -118,9 +118,7 @@ def test_a_connection_that_is_lost_in_mid_transaction_changes_nothing(
     def cut() -> None:
         with desk.ledger._write() as connection:
             connection.exec_driver_sql("UPDATE job SET error = 'half done'")
-            with psycopg.connect(server, autocommit=True) as admin:
-                mine = "FROM pg_stat_activity WHERE application_name = %s"
-                admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [name]).fetchall()
+            end_sessions(server, name)
             connection.exec_driver_sql("SELECT 1")
 
     with pytest.raises(LedgerUnavailable, match="cannot be reached"):

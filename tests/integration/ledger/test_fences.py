@@ -27,7 +27,7 @@ from callsheet.ledger import (
     settlement,
     transitions,
 )
-from tests.integration.ledger.conftest import FILE
+from tests.integration.ledger.conftest import FILE, end_sessions
 
 PRICE = Settlement(cost_nano=90, cost_basis="expected", result_json="{}")
 Verb = Callable[[Ledger, int, Any, int], Any]
@@ -129,11 +129,7 @@ class Owner:
 
     def lose_sessions(self) -> None:
         """Let the server end every session of this desk."""
-        with psycopg.connect(self._server(), autocommit=True) as admin:
-            mine = "FROM pg_stat_activity WHERE application_name = %s"
-            ended = admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [self._name]).fetchall()
-        assert ended
-        assert all(done for (done,) in ended)
+        end_sessions(self._server(), self._name)
 
 
 @pytest.fixture

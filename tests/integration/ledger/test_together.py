@@ -3,15 +3,15 @@
 import secrets
 import threading
 from contextlib import suppress
+from functools import partial
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
 from callsheet.errors import CapReached, LedgerError, LedgerUnavailable
 from callsheet.ledger import Event, Ledger, State, queries, verify
 from pricing.budgets import Cap
-from tests.integration.ledger.conftest import Desk
+from tests.integration.ledger.conftest import Desk, end_sessions
 
 
 def test_a_verb_that_raises_changes_nothing_and_the_others_stay(desk) -> None:
@@ -173,16 +173,11 @@ def test_wherever_the_server_is_lost_the_commit_says_that_it_is_away(
     first, second, late = desk.run(3)
     before = desk.dump()
 
-    def cut() -> None:
-        with psycopg.connect(server, autocommit=True) as admin:
-            mine = "FROM pg_stat_activity WHERE application_name = %s"
-            admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [name]).fetchall()
-
     def together() -> None:
         with desk.ledger.together():
             desk.do(Event.ADMIT, first)
             with suppress(LedgerError, CapReached):
-                lose(desk, second, cut)
+                lose(desk, second, partial(end_sessions, server, name))
             with suppress(LedgerError):
                 desk.do(Event.ADMIT, late)
 

@@ -81,7 +81,7 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     clients = first_spellings(row.client for row in waiting)
     most = sorted(waiting, key=lambda row: (-row.maximum_nano, row.position))[:PLAN_ROWS]
     lines = [
-        f"# {_cell(ctx.run.campaign)}: {_videos(waiting)} to buy",
+        f"# {_cell(ctx.run.campaign)}: {number_of(len(waiting), 'video')} to buy",
         "",
         f"Run `{ctx.run.run_id}`, price book {ctx.run.price_book}, plan `{ctx.run.plan_hash[:12]}`.",
         "",
@@ -101,12 +101,8 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     await acreate_markdown_artifact(
         key=f"{_key(ctx)}-plan",
         markdown="\n".join(lines),
-        description=f"{_videos(waiting)} to buy for at most {at_most}",
+        description=f"{number_of(len(waiting), 'video')} to buy for at most {at_most}",
     )
-
-
-def _videos(rows: Sequence[JobRow]) -> str:
-    return number_of(len(rows), "video")
 
 
 def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:

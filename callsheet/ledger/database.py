@@ -133,7 +133,7 @@ class Database:
     def _read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
         if (grouped := self._group.connection) is not None:
-            with self._errors_named(), self._what_undid_all_noted(grouped):
+            with self._errors_named(), self._noting_what_undid_all(grouped):
                 yield grouped
             return
         options: dict[str, Any] = {"reads": True}
@@ -223,7 +223,7 @@ class Database:
     @contextmanager
     def _part_of(self, grouped: sa.Connection) -> Iterator[None]:
         self._require_whole(grouped)
-        with self._what_undid_all_noted(grouped):
+        with self._noting_what_undid_all(grouped):
             part = grouped.begin_nested()
             try:
                 yield
@@ -234,7 +234,7 @@ class Database:
             part.commit()
 
     @contextmanager
-    def _what_undid_all_noted(self, grouped: sa.Connection) -> Iterator[None]:
+    def _noting_what_undid_all(self, grouped: sa.Connection) -> Iterator[None]:
         """Keep the first error after which nothing of the transaction is left, for whoever ends it."""
         try:
             yield

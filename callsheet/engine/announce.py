@@ -146,7 +146,8 @@ async def _look(ctx: RunContext) -> list[Account]:
             messages.append(
                 message.frozen(account, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)
             )
-        messages += _crossed(ctx, account)
+        if account.limit_nano is not None:
+            messages += _crossed(ctx, account)
     await announce(ctx, messages)
     return sorted((each for each in accounts if each.limit_nano), key=lambda each: each.ref)
 

@@ -254,8 +254,9 @@ def serving(
     is_local = _address(host).is_loopback
     listens = listening(host, DEFAULT_PORT if port is None else port, any_port=port is None)
     with listens as listener, ThreadPoolExecutor(1, "review") as work:
-        here = place_of(listener)
-        names = {here, f"localhost:{listener.getsockname()[1]}"} if is_local else {here}
+        here = in_browser(place_of(listener))
+        local = in_browser(f"localhost:{listener.getsockname()[1]}")
+        names = {here, local} if is_local else {here}
         ledger = work.submit(Ledger.open, ledger_url).result()
         try:
             session = work.submit(ReviewSession, ledger, run, warn).result()
@@ -268,6 +269,11 @@ def serving(
             )
         finally:
             work.submit(ledger.close).result()
+
+
+def in_browser(place: str) -> str:
+    """Return what a browser calls a place that is served over HTTP: it leaves out port 80."""
+    return place.removesuffix(":80")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -9,7 +9,7 @@ import pytest
 
 from callsheet.errors import UsageError
 from callsheet.ledger import queries, reviews
-from callsheet.review.server import ReviewServer, serve_review
+from callsheet.review.server import ReviewServer, in_browser, serve_review
 
 
 def said(reviewed: Any, **more: Any) -> dict[str, Any]:
@@ -21,6 +21,15 @@ def said(reviewed: Any, **more: Any) -> dict[str, Any]:
 def own(reviewed: Any) -> dict[str, str]:
     """Return the headers that the page itself sends."""
     return {"origin": f"http://{urlsplit(reviewed.url).netloc}"}
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("127.0.0.1:80", "127.0.0.1"), ("[::1]:80", "[::1]"), ("127.0.0.1:8080", "127.0.0.1:8080")],
+)
+def test_the_usual_port_is_no_part_of_the_name(place: str, named: str) -> None:
+    """A browser sends `Host: 127.0.0.1` for port 80: such a call was refused as one of a foreign page."""
+    assert in_browser(place) == named
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,12 @@ class Database:
         return LedgerError(f"the ledger {self.label} did not do it: {said}")
 
 
+def lacks_room(driver: BaseException | None) -> bool:
+    """Say whether a database's own error is about a full disk."""
+    said = f"{driver} {getattr(driver, 'sqlite_errorname', '')}"
+    return any(words in said for words in _NO_ROOM)
+
+
 def _said(error: BaseException, file: Path | None, *, in_sandbox: bool) -> str:
     """Return a database error's own words, and which disk is full where it is about that.
 
@@ -327,7 +333,7 @@ def _said(error: BaseException, file: Path | None, *, in_sandbox: bool) -> str:
     """
     driver = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     said = str(driver).strip() or type(error).__name__
-    if any(words in f"{said} {getattr(driver, 'sqlite_errorname', '')}" for words in _NO_ROOM):
+    if lacks_room(driver):
         full = full_folder(file.parent, temporary_folder()) if file else None
         said += (
             f". Free some space {f'in {full}' if full else 'on the disk that is full'}; requests that were "

@@ -13,9 +13,9 @@ from typing import Final, Self
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from callsheet.errors import Busy, CallsheetError, LedgerUnsafe, UsageError
+from callsheet.errors import Busy, CallsheetError, DiskFull, LedgerUnsafe, UsageError
 from callsheet.ledger import postgres, queries, runs, schema, sqlite
-from callsheet.ledger.database import Clock, Database
+from callsheet.ledger.database import Clock, Database, lacks_room
 from callsheet.ledger.records import NewJob, NewRun, Run
 from pricing.budgets import Cap
 
@@ -114,7 +114,8 @@ class Ledger(Database):
     def backup(self, path: Path) -> None:
         """Copy a SQLite ledger as it is now into a new file (0600), whole or not at all.
 
-        Raises UsageError when the file exists or the ledger is on a server (use pg_dump there).
+        Raises UsageError when the file exists or the ledger is on a server (use pg_dump there), DiskFull when
+        the copy does not fit.
         """
         if self.file is None:
             raise UsageError("this ledger is on a PostgreSQL server; back it up with pg_dump")
@@ -126,9 +127,14 @@ class Ledger(Database):
             raise UsageError(f"{path} cannot be made: {error.strerror}") from error
         try:
             with self._outside() as connection:
-                connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
-        except BaseException:
+                connection.exec_driver_sql("VACUUM INTO ?", (str(path),))  # writes nothing but the copy
+        except BaseException as error:
             path.unlink()  # half a copy must not be taken for one
+            if lacks_room(getattr(error.__cause__, "orig", None)):
+                raise DiskFull(
+                    f"no room is left in {path.parent} for a copy of the ledger, which is as it was; "
+                    "make room or name another file"
+                ) from error
             raise
 
 

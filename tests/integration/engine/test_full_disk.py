@@ -189,13 +189,13 @@ async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_
 
 
 async def test_a_backup_that_does_not_fit_is_none(house, small_disk):
-    """Half a copy is not left for somebody to find when the ledger is lost."""
+    """Half a copy is not left for somebody to find when the ledger is lost. The error is about its disk."""
     small_disk(house.folder / "copies")
     house.open_run("a,full disk five")
     copy = house.folder / "copies" / "ledger.sqlite"
     filler = fill(house.folder / "copies", but_pages=2)
     with Ledger.open(house.settings.ledger) as ledger:
-        with pytest.raises(LedgerError, match="Free some space on the disk that is full"):
+        with pytest.raises(DiskFull, match=f"in {copy.parent} for a copy of the ledger, which is as it was"):
             ledger.backup(copy)
         assert not copy.exists()
         filler.unlink()

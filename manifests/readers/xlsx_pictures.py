@@ -44,11 +44,12 @@ class Shown:
     pictures: set[Place] = field(default_factory=set)
 
     def merge(self, ranges: Iterable[tuple[int, int, int]], height: int) -> None:
-        """Give the link of a merged cell to each of its rows; `ranges` are top, bottom and left of each."""
+        """Give what a merged cell shows to each of its rows; `ranges` are top, bottom and left of each."""
         for top, bottom, left in ranges:
-            if target := self.links.get((top, left)):
-                rows = range(top, min(bottom, height) + 1)
-                self.links.update(dict.fromkeys([(row, left) for row in rows], target))
+            for targets in (self.links, self.formulas):
+                if target := targets.get((top, left)):
+                    rows = range(top, min(bottom, height) + 1)
+                    targets.update(dict.fromkeys([(row, left) for row in rows], target))
 
     def by_row(self) -> dict[int, dict[str, Any]]:
         """Return all of them for each row, with columns from 0, as JSON takes them."""

@@ -293,6 +293,16 @@ def test_the_address_in_a_formula_is_followed(tmp_path, cell):
     assert (table.problems, table.cells[0][1]) == ((), "https://cdn.example/a.png")
 
 
+@pytest.mark.parametrize("value", ["", "here"])
+def test_the_address_in_a_formula_of_merged_cells_is_that_of_each_row(tmp_path, value):
+    """Without it the rows below would be made from no picture."""
+    cell = f'<c r="B2" t="str"><f>IMAGE("https://cdn.example/a.png")</f><v>{value}</v></c>'
+    text = sheet([PICTURED, ["kite"], ["boat"]], merged=["B2:B3"])
+    text = text.replace("kite</t></is></c>", f"kite</t></is></c>{cell}")
+    table = _read(tmp_path, workbook({"Shots": text}))
+    assert [row[1] for row in table.cells] == ["https://cdn.example/a.png"] * 2
+
+
 def _pictured(folder: Path, rows: list[list[str | None]], *cells: tuple[int, int], **more: str) -> Table:
     parts = {
         LINKS: relations("drawing", "../drawings/drawing1.xml", external=False),

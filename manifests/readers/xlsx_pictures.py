@@ -22,6 +22,9 @@ _NO_ADDRESS = (
     "a picture in a sheet cannot be used; write its https:// address, or the path of its file, into the cell"
 )
 _FORMULA = re.compile(r'\s*=?\s*(?:_xlfn\.)?(?:HYPERLINK|IMAGE)\(\s*"([^"]+)"\s*[,;)]', re.IGNORECASE)
+_PICTURE = re.compile(r"\s*=?\s*(?:_xlfn\.)?IMAGE\(", re.IGNORECASE)
+"""A formula that shows a picture. Its address stands elsewhere where `_FORMULA` finds none."""
+
 _SIGNS = (b"HYPERLINK(", b"IMAGE(", b"<hyperlink", b":hyperlink", b"<drawing", b":drawing", b" vm=")
 """One of these stands in the XML of every sheet that has links or pictures."""
 
@@ -95,8 +98,11 @@ def shown_in(  # noqa: C901  # one handler an element
 
     def end(name: str) -> None:
         nonlocal formula
-        if name == "f" and formula and (match := _FORMULA.match(formula)):
-            shown.formulas[cell] = match[1]
+        if name == "f" and formula:
+            if match := _FORMULA.match(formula):
+                shown.formulas[cell] = match[1]
+            elif _PICTURE.match(formula):
+                shown.pictures.add(cell)
         formula = None if name == "f" else formula
 
     def text(data: str) -> None:

@@ -303,6 +303,15 @@ def test_the_address_in_a_formula_of_merged_cells_is_that_of_each_row(tmp_path, 
     assert [row[1] for row in table.cells] == ["https://cdn.example/a.png"] * 2
 
 
+@pytest.mark.parametrize("formula", ["IMAGE(D2)", "_xlfn.IMAGE(D2&amp;&quot;.png&quot;,&quot;x&quot;)"])
+def test_a_picture_of_an_address_elsewhere_is_an_error(tmp_path, formula):
+    """Google Sheets saves it as an empty text, and the clip would be made without the picture."""
+    cell = f'<c r="B2" t="str"><f>{formula}</f><v></v></c>'
+    text = sheet([PICTURED, ["kite"]]).replace("kite</t></is></c>", f"kite</t></is></c>{cell}")
+    (problem,) = _read(tmp_path, workbook({"Shots": text})).problems
+    assert (problem.row, problem.column, problem.found) == (2, "image_url", "a picture")
+
+
 def _pictured(folder: Path, rows: list[list[str | None]], *cells: tuple[int, int], **more: str) -> Table:
     parts = {
         LINKS: relations("drawing", "../drawings/drawing1.xml", external=False),

@@ -57,6 +57,8 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
 
 def _is_other_file(path: Path) -> bool:
     """Say whether a file is there that is not an error list: it may be the manifest itself."""
+    if path.exists() and not path.is_file():
+        return True
     try:
         with path.open("rb") as file:
             first = file.readline().removeprefix(BOM.encode()).strip().replace(b'"', b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -150,6 +151,19 @@ def test_a_list_of_mistakes_replaces_no_other_file(tmp_path, monkeypatch, capsys
     said = capsys.readouterr().err
     assert "column model, 60 rows" in said
     assert "shots.errors.csv exists and is not an error list; name another file with --errors" in said
+
+
+def test_a_list_of_mistakes_replaces_no_pipe_or_device(tmp_path, monkeypatch, capsys):
+    """What it would read from one to know it never ends, and whoever reads from it would lose it."""
+    monkeypatch.chdir(tmp_path)
+    Path("shots.csv").write_text("prompt,model\nTee,nope\n")
+    os.mkfifo("list.csv")
+    pipe = os.open("list.csv", os.O_RDWR)
+    os.write(pipe, b"file,row,column,found,message\n")
+    assert run_command(["validate", "shots.csv", "--errors", "list.csv"]) == 2
+    assert "list.csv exists and is not an error list" in capsys.readouterr().err
+    assert Path("list.csv").is_fifo()
+    os.close(pipe)
 
 
 def test_a_list_of_mistakes_opens_in_excel_and_can_be_written_again(tmp_path, monkeypatch, capsys):

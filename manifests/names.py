@@ -95,7 +95,9 @@ def safe_part(text: str, noun: str = "clip") -> str:
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     lost = _loses_letters(text)
     part = _FORBIDDEN.sub("-", plain).strip("-.")
-    if lost or not part or len(part) > PART_MAX_CHARS or _DEVICE.fullmatch(part):
+    if _DEVICE.fullmatch(part):  # `CON.txt-09c8cc7e` is a device too
+        part, lost = part.replace(".", "-"), True
+    if lost or not part or len(part) > PART_MAX_CHARS:
         return with_hash(part, text, noun=noun)
     return part
 

@@ -48,6 +48,7 @@ def _plan(folder: Path, *rows: dict[str, str]) -> Plan:
         ("Frühling", "Fruhling"),
         ("..", "clip-5ec1f7e7"),
         ("CON", "CON-a3dbc4b6"),
+        ("CON.txt", "CON-txt-09c8cc7e"),
         ("日本", "clip-"),
         ("x" * 300, "x" * 91),
     ],
@@ -55,6 +56,7 @@ def _plan(folder: Path, *rows: dict[str, str]) -> Plan:
 def test_any_text_becomes_a_safe_part(text: str, part: str) -> None:
     """Separators become dashes, accents go, and what would lose letters gets a hash of its own."""
     assert safe_part(text).startswith(part)
+    assert is_safe(safe_part(text))
 
 
 @given(st.text())

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from callsheet.errors import Problem
 from callsheet.settings import Settings
-from manifests.job import Job
+from manifests.job import DRAFT_RESOLUTION, Job
 from manifests.look import LookRules, RetakeRules
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.row_filter import RowFilter
@@ -240,6 +240,7 @@ class JobKind(NamedTuple):
     client: str
     endpoint: str
     resolution: str
+    draft: str
     width_px: int
     height_px: int
     frames: int
@@ -255,7 +256,8 @@ def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
         job, price = planned.job, planned.quote
         size = (price.width_px, price.height_px, price.frames)
         amounts = (price.expected_nano, price.maximum_nano)
-        yield job.endpoint.model, job.client, job.endpoint.id, job.resolution, *size, *amounts
+        draft = "true" if job.draft else ""
+        yield job.endpoint.model, job.client, job.endpoint.id, job.resolution, draft, *size, *amounts
 
 
 def part_of(counts: Mapping[tuple[Any, ...], int]) -> Part:
@@ -265,7 +267,8 @@ def part_of(counts: Mapping[tuple[Any, ...], int]) -> Part:
     for values, jobs in counts.items():
         kind = JobKind(*values)
         group = (kind.model, kind.client)
-        size = Size(kind.endpoint, kind.resolution, kind.width_px * kind.height_px, kind.frames)
+        resolution = DRAFT_RESOLUTION if kind.draft == "true" else kind.resolution
+        size = Size(kind.endpoint, resolution, kind.width_px * kind.height_px, kind.frames)
         these = Total(jobs, jobs * kind.expected_nano, jobs * kind.maximum_nano)
         groups[group] = _sum((groups[group], these)) if group in groups else these
         sizes[size] = _sum((sizes[size], these)) if size in sizes else these

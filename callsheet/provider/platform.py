@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,11 +128,17 @@ class FalPlatform:
     async def billing_events(self, endpoint_ids: Sequence[str], *, start_ms: int) -> list[BillingEvent]:
         """Return every billing event of these endpoints since `start_ms` (at most 90 days ago).
 
+        An event that comes on two pages is one: the list, newest first, moves while it is read, and an
+        endpoint may answer under several names. Equal ones on the same page are several.
+
         Raises Unavailable where any part of the list could not be read, AccountError without an admin key.
         """
         query = partial(billing_query, start_ms=start_ms)
         pages = await self._of_all_names(BILLS, endpoint_ids, query, self._admin_key)
-        return [self._named(parse_event(item)) for item in _items(pages)]
+        found: Counter[BillingEvent] = Counter()
+        for page in pages:
+            found |= Counter(self._named(parse_event(item)) for item in page.items)
+        return list(found.elements())
 
     async def prices(self, endpoint_ids: Sequence[str], *, tries: int = TRIES) -> list[ListedPrice]:
         """Return what fal asks for these endpoints, a line each; some may be missing.

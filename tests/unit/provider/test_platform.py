@@ -46,13 +46,13 @@ def billed(answer: Callable[[httpx.Request], httpx.Response], settings: Settings
     return _with(answer, settings, lambda platform: platform.billing_events([ENDPOINT], start_ms=NOON_MS))
 
 
-def _with(answer: Any, settings: Settings, question: Any) -> Any:
+def _with(answer: Any, settings: Settings, question: Any, **names: Any) -> Any:
     async def no_wait(_seconds: float) -> None:
         return
 
     async def run() -> Any:
         transport = httpx.MockTransport(_as_streams(answer))
-        async with FalPlatform(settings, transport=transport, sleep=no_wait) as platform:
+        async with FalPlatform(settings, transport=transport, sleep=no_wait, **names) as platform:
             return await question(platform)
 
     return asyncio.run(run())
@@ -241,6 +241,40 @@ def test_an_event_without_a_cost_is_an_error() -> None:
     """A missing field is not a cost of nothing."""
     with pytest.raises(Unavailable):
         parse_event({"request_id": IDS[0], "endpoint_id": "e", "timestamp": "2026-11-21T12:00:00Z"})
+
+
+def an_event(number: int, cost_nano: int = 500, endpoint: str = ENDPOINT) -> dict[str, Any]:
+    """A billing event as fal writes it."""
+    told = {"request_id": IDS[number], "endpoint_id": endpoint, "timestamp": "2026-11-21T12:00:00Z"}
+    return {**told, "cost_estimate_nano_usd": cost_nano}
+
+
+def test_a_bill_that_moves_to_the_next_page_counts_once() -> None:
+    """A bill that comes while pages are read shifts the list: the last one of a page is on the next, too."""
+    first, second = [an_event(0), an_event(1)], [an_event(1), an_event(2)]
+    answers = [page([], "1", billing_events=first), page([], None, billing_events=second)]
+    found = billed(lambda _request: reply(answers.pop(0)))
+    assert [(event.request_id, event.cost_nano) for event in found] == [(each, 500) for each in IDS[:3]]
+
+
+def test_a_bill_that_is_listed_under_two_names_counts_once() -> None:
+    """Asked for an endpoint under another name, fal may answer with what it has listed before."""
+
+    def question(platform: FalPlatform) -> Any:
+        return platform.billing_events([ENDPOINT], start_ms=NOON_MS)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        (name,) = request.url.params.get_list("endpoint_id")
+        return reply(page([], None, billing_events=[an_event(0, endpoint=name)]))
+
+    (event,) = _with(answer, SETTINGS, question, canonical={"other/name": ENDPOINT})
+    assert (event.endpoint_id, event.cost_nano) == (ENDPOINT, 500)
+
+
+def test_parts_of_a_bill_that_are_equal_all_count() -> None:
+    """Two equal events on one page are two charges."""
+    parts = page([], None, billing_events=[an_event(0), an_event(0), an_event(0, 1)])
+    assert sum(event.cost_nano for event in billed(lambda _request: reply(parts))) == 1001
 
 
 def an_item(**changes: Any) -> HistoryItem:

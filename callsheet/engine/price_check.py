@@ -11,6 +11,7 @@ from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, runs
 from callsheet.reconciliation.account import AccountSession
+from callsheet.wording import number_of
 from manifests.job import DRAFT_RESOLUTION, decode_job
 from pricing.catalog import Catalog
 from pricing.pins import Pin, at_pin, pins_text
@@ -29,15 +30,17 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
 
     Where it says something else, nothing more is bought until a person accepts it; with `accept` the waiting
     jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a notice.
-    Jobs that were not waiting when other prices were accepted (tried again since) get those first.
+    Jobs that were not waiting when other prices were accepted (tried again since) get those first. A job
+    whose outcome is unknown may turn out to be one: its endpoint is looked at as well (`catch_up`).
 
     Returns the context with the prices that hold from here on.
     """
-    waiting = await ctx.jobs(State.PENDING)
-    if not waiting:
+    to_buy = await ctx.jobs(State.PENDING, State.UNKNOWN)
+    if not to_buy:
         return ctx
-    await _catch_up(ctx, waiting)
-    endpoint_ids = sorted({row.endpoint for row in waiting})
+    waiting = [row for row in to_buy if row.state is State.PENDING]
+    await catch_up(ctx, waiting)
+    endpoint_ids = sorted({row.endpoint for row in to_buy})
     try:
         async with asyncio.timeout(LOOK_S):
             listed = await ctx.account.platform.prices(endpoint_ids, tries=1)
@@ -89,13 +92,14 @@ async def _pin(ctx: RunContext, pin: Pin, amounts: Mapping[int, tuple[int, int]]
     return replace(ctx, pins=pins, catalog=at_pin(ctx.catalog, pin))
 
 
-async def _catch_up(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
+async def catch_up(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     """Price jobs at the rates that hold now where the ledger has others: a hold must cover its bill."""
     amounts = await asyncio.to_thread(_other_amounts, ctx.catalog, waiting)
     if not amounts:
         return
     await ctx.do(runs.reprice, ctx.run.run_id, amounts, prices=pins_text(ctx.pins))
-    ctx.state.notice(f"{len(amounts)} waiting jobs had older prices; they have those of the run now")
+    jobs = number_of(len(amounts), "waiting job")
+    ctx.state.notice(f"{jobs} had an older price, and now the one that the run has accepted since")
 
 
 def _other_amounts(catalog: Catalog, rows: Iterable[JobRow]) -> dict[int, tuple[int, int]]:

@@ -17,8 +17,9 @@ from typing import Any
 from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import render_job
+from callsheet.engine.price_check import catch_up
 from callsheet.errors import CallsheetError, ClaimLost
-from callsheet.ledger import AT_FAL, State, queries
+from callsheet.ledger import AT_FAL, JobRow, State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconciliation.findings import Finding, Findings, Outcome
 from callsheet.reconciliation.open_jobs import settle_ledger
@@ -154,15 +155,17 @@ async def _look(ctx: RunContext) -> None:
     outcomes: tuple[Outcome, ...] = ("found", "absent") if ctx.state.may_buy else ("found",)
     findings = await settle_others(ctx)
     for each in findings.by(*outcomes):
-        if (await ctx.do(queries.job, each.job_id)) in ctx.scope:
-            _in_background(ctx, _followed(ctx, each))
+        row = await ctx.do(queries.job, each.job_id)
+        if row in ctx.scope:
+            _in_background(ctx, _followed(ctx, each, row))
 
 
-async def _followed(ctx: RunContext, each: Finding) -> None:
+async def _followed(ctx: RunContext, each: Finding, row: JobRow) -> None:
     # What is found holds a slot of the ledger already; only what is bought again enters the limiter.
     if each.outcome != "absent":
         await render_job(ctx, each.job_id)
         return
+    await catch_up(ctx, [row])
     await ctx.state.limiter.enter(each.job_id)
     try:
         await render_job(ctx, each.job_id)

@@ -1,5 +1,6 @@
 """fal's prices change while a run is on: over a real sandbox that lists and bills them."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from callsheet.engine import job
+from callsheet.engine import job, reconcile_loop
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import not_stored
@@ -40,6 +41,7 @@ from pricing.catalog import Catalog
 from pricing.money import usd_text
 from pricing.pins import read_pins
 from pricing.rates import RateKey, learned_rates
+from tests.integration.engine.test_reconcile_loop import lost
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +146,31 @@ async def test_a_job_tried_again_is_held_at_the_accepted_price(house, listing):
     assert house.rows(run_id)[1].maximum_nano == house.rows(run_id)[0].maximum_nano > first.maximum_nano
     assert (account.spent_nano, account.frozen) == (spent_nano, False)
     assert house.accepted(f"{word} two") == []
+
+
+@pytest.mark.parametrize("accept", [False, True])
+async def test_a_lost_request_is_bought_again_only_at_a_price_that_was_accepted(house, listing, accept):
+    """It was unknown when the run looked at fal's prices; that it never arrived is known only later."""
+    word = f"A boat that got lost {next(NAMES)}"
+    await house.control()
+    run_id = lost(house, f"a,{word}")
+    await house.control()
+    before_nano = house.row(run_id).maximum_nano
+    listing(lite="1.25")
+    async with house.account() as account:
+        ctx = await check_run_prices(house.context(account, run_id), accept=accept)
+        ctx.state.may_buy = True
+        await reconcile_loop._look(ctx)
+        await asyncio.gather(*ctx.state.background)
+    row = house.row(run_id)
+    if accept:
+        assert (row.state, len(house.accepted(word))) == (State.SUCCEEDED, 1)
+        assert before_nano < row.submission.cost_nano <= row.submission.hold_nano
+        assert ctx.stop.reason is None
+    else:
+        assert (row.state, house.accepted(word)) == (State.PENDING, [])
+        assert isinstance(ctx.stop.reason, PricesChanged)
+    assert house.sound()
 
 
 async def test_a_run_keeps_the_prices_it_was_planned_with(house):

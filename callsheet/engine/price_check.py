@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
-from callsheet.ledger import JobRow, Settled, State, runs
+from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconciliation.account import AccountSession
 from callsheet.wording import number_of
 from manifests.job import DRAFT_RESOLUTION, decode_job
@@ -60,7 +60,7 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
     elif changed:
         return await _accept(ctx, waiting, changed, lines)
     elif lines != {name: pin.listed.get(name) for name in lines}:
-        kept = replace(pin, since_ms=ctx.account.now_ms(), listed={**pin.listed, **lines})
+        kept = replace(pin, since_ms=await ctx.do(queries.now_ms), listed={**pin.listed, **lines})
         return await _pin(ctx, kept, {})
     return ctx
 
@@ -74,7 +74,7 @@ async def _accept(
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
     before, accepted = ctx.pins[-1], {each.endpoint_id: each.listed for each in changed if each.listed}
     pin = Pin(
-        since_ms=ctx.account.now_ms(),
+        since_ms=await ctx.do(queries.now_ms),  # the clock by which jobs are admitted
         price_book=before.price_book,
         rates=accepted_rates(ctx.catalog, changed),
         accepted={**before.accepted, **accepted},

@@ -173,6 +173,19 @@ async def test_a_lost_request_is_bought_again_only_at_a_price_that_was_accepted(
     assert house.sound()
 
 
+async def test_accepted_prices_hold_from_then_on_by_the_clock_of_the_ledger(house, listing):
+    """This machine's clock is ahead of the database's: what is bought at once costs the accepted price."""
+    word = f"A boat ahead of its time {next(NAMES)}"
+    run_id = house.open_run(f"a,{word}")
+    async with house.account() as account:
+        await check_run_prices(house.context(account, run_id), accept=False)
+        listing(lite="1.25")
+        ahead = replace(account, now_ms=lambda: house.now_ms() + 60_000)
+        ctx = await check_run_prices(house.context(ahead, run_id), accept=True)
+        await run_jobs(ctx, await waiting_jobs(ctx))
+    assert house.row(run_id).submission.cost_nano == house.accepted(word)[0]["cost_nano"]
+
+
 async def test_a_run_keeps_the_prices_it_was_planned_with(house):
     """Rates of the pin, and not those of a newer book, settle what a resumed run buys."""
     run_id = house.open_run(f"a,An old boat {next(NAMES)}")

@@ -30,7 +30,7 @@ from callsheet.engine.request import (
     settings_for,
 )
 from callsheet.engine.retry import prepare_retry
-from callsheet.engine.rollback_guard import older_ledger_warnings
+from callsheet.engine.rollback_guard import ledger_warnings
 from callsheet.engine.run import carry_out, carry_out_campaign, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
@@ -256,8 +256,7 @@ async def run_async(
     async def carry(each: RunRequest) -> dict[str, Any]:
         settings = settings_for(each)
         run_id = each.run_id or await open_plan(planned, each, settings)
-        is_asked = each is request
-        async with open_context(each, run_id, settings, StopSignal(), is_asked=is_asked) as ctx:
+        async with open_context(each, run_id, settings, StopSignal(), is_asked=each is request) as ctx:
             return await carry_out(ctx, render)
 
     return RunSummary.of(await carry_out_campaign(request, carry, campaign=planned.campaign))
@@ -393,8 +392,9 @@ async def _carried_out(request: RunRequest, run_id: str, settings: Settings, ren
 def _seen(plan: ManifestPlan, settings: Settings, *, sandbox: bool) -> tuple[bool, tuple[Problem, ...]]:
     """Say whether a plan fits under every cap now, and warn of a ledger that a run would refuse."""
     if not has_ledger(settings):
-        return not shortfalls(plan.demands(), dict(full_room(plan.caps))), ()
+        warnings = ledger_warnings(None, plan.out, settings, sandbox=sandbox)
+        return not shortfalls(plan.demands(), dict(full_room(plan.caps))), warnings
     with Ledger.open(settings.ledger) as ledger:
         refuse_mixed_ledger(ledger, sandbox=sandbox)
-        warnings = older_ledger_warnings(ledger, plan.out, settings, sandbox=sandbox)
+        warnings = ledger_warnings(ledger, plan.out, settings, sandbox=sandbox)
         return not shortfalls(plan.demands(), room_for(ledger, plan)), warnings

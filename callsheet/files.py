@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from callsheet.errors import DiskFull, UsageError
-from callsheet.settings import Settings, sqlite_path
+from callsheet.settings import Settings, at_home, sqlite_path
 
 
 @contextmanager
@@ -276,20 +276,38 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
+def ledger_file(settings: Settings) -> Path | None:
+    """Return the file that the ledger is kept in; None where its URL names no SQLite file."""
+    url = settings.ledger
+    file = url.removeprefix("sqlite:///")
+    if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
+        return None
+    return Path(sqlite_path(url)).expanduser().absolute()
+
+
 def has_ledger(settings: Settings) -> bool:
     """Say whether a ledger exists; planning must not create one.
 
     True for every URL that is not a SQLite file, so that a bad URL is reported when it is opened. Raises
     UsageError if the file's folder cannot be read: a cap in there must not be overlooked.
     """
-    url = settings.ledger
-    file = url.removeprefix("sqlite:///")
-    if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
+    path = ledger_file(settings)
+    if path is None:
         return True
-    path = Path(sqlite_path(url)).expanduser().absolute()
     is_ours = path.is_relative_to(settings.data_dir.absolute())
     instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
     return is_there(path, what="the ledger", instead=instead)
+
+
+MARKS = ".ledger-*.json"
+"""Files that say how far a ledger was, beside it and beside runs: see `callsheet.engine.rollback_guard`."""
+
+
+def has_marks(settings: Settings, out: str | None) -> bool:
+    """Say whether a ledger has left a mark where the ledger is to be, or in the folder for runs."""
+    file = ledger_file(settings)
+    folders = [Path(at_home("the folder for runs", out or settings.out)), *([file.parent] if file else [])]
+    return any(any(folder.glob(MARKS)) for folder in folders)
 
 
 class TemporaryFolder:

@@ -22,7 +22,7 @@ from callsheet.engine.context import RunContext
 from callsheet.engine.run_folder import planned_folder
 from callsheet.engine.stopping import beside
 from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe, Problem, UsageError
-from callsheet.files import naming_full_disk, write_text_atomically
+from callsheet.files import MARKS, ledger_file, naming_full_disk, write_text_atomically
 from callsheet.ledger import Ledger, activity, queries
 from callsheet.ledger.activity import Extent
 from callsheet.settings import Settings
@@ -57,33 +57,48 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
             has = "has" if mark.run_id in found.created_ms else "lacks"
             raise LedgerUnsafe(
                 f"the ledger {ledger.label} is older than the mark in {folder}: it has {found.entries} "
-                f"entries of {mark.entries} and {has} the run {mark.run_id}. {_what_to_do(ledger, out)}"
+                f"entries of {mark.entries} and {has} the run {mark.run_id}. "
+                f"{_what_to_do(out, in_sandbox=ledger.is_sandbox)}"
             )
         if others := _replaced(ledger, folder):
-            mark = others[0][1]
-            raise LedgerUnsafe(
-                f"the ledger {ledger.label} is not the one that was there before: runs were bought with "
-                f"another one (the mark in {folder} names {mark.run_id}, at entry {mark.entries}). Was its "
-                f"file deleted or replaced? {_what_to_do(ledger, out)}"
-            )
+            raise _is_another(ledger.label, folder, others[0][1], out, in_sandbox=ledger.is_sandbox)
 
 
-def older_ledger_warnings(
-    ledger: Ledger, out: str | None, settings: Settings, *, sandbox: bool
+def ledger_warnings(
+    ledger: Ledger | None, out: str | None, settings: Settings, *, sandbox: bool
 ) -> tuple[Problem, ...]:
     """Return the same as a warning for a plan, which sends nothing; none where a run would go on.
 
-    `out` is where the plan says that runs are kept.
+    `out` is where the plan says that runs are kept. `ledger` is None where there is none, and none is made.
     """
+    folder = planned_folder(out, settings, sandbox=sandbox)
     try:
-        refuse_older_ledger(ledger, planned_folder(out, settings, sandbox=sandbox))
+        if ledger is not None:
+            refuse_older_ledger(ledger, folder)
+        elif file := ledger_file(settings):
+            _refuse_missing_ledger(file, folder)
     except (LedgerUnsafe, OSError) as error:
         return (Problem("ledger", 0, "", "", f"a run would be refused: {error}"),)
     return ()
 
 
-def _what_to_do(ledger: Ledger, out: Path) -> str:
-    accept_it = command("ledger", "accept", shlex.quote(str(out)), sandbox=ledger.is_sandbox)
+def _refuse_missing_ledger(file: Path, out: Path) -> None:
+    """Raise LedgerUnsafe where a ledger of this name was there, as a mark of it says."""
+    for folder in (out, file.parent):
+        for _, mark in _marks_of(str(file), folder):
+            raise _is_another(str(file), folder, mark, out, in_sandbox=file.parent.name == "sandbox")
+
+
+def _is_another(label: str, folder: Path, mark: Mark, out: Path, *, in_sandbox: bool) -> LedgerUnsafe:
+    return LedgerUnsafe(
+        f"the ledger {label} is not the one that was there before: runs were bought with another one (the "
+        f"mark in {folder} names {mark.run_id}, at entry {mark.entries}). Was its file deleted or replaced? "
+        f"{_what_to_do(out, in_sandbox=in_sandbox)}"
+    )
+
+
+def _what_to_do(out: Path, *, in_sandbox: bool) -> str:
+    accept_it = command("ledger", "accept", shlex.quote(str(out)), sandbox=in_sandbox)
     return (
         "What was bought before would be bought again, so nothing was sent. Put the newest copy of the "
         "ledger back (docs/operations.md says how to find out what was bought), or, if you know that nothing "
@@ -99,9 +114,13 @@ def _folders(ledger: Ledger, out: Path) -> list[Path]:
 
 def _replaced(ledger: Ledger, folder: Path) -> list[tuple[Path, Mark]]:
     """Return the marks of other ledgers that stood where this one stands now."""
-    ours = mark_file(ledger, folder)
-    found = ((path, _read(path)) for path in sorted(folder.glob(".ledger-*.json")) if path != ours)
-    return [(path, mark) for path, mark in found if mark is not None and mark.ledger == ledger.label]
+    return _marks_of(ledger.label, folder, besides=mark_file(ledger, folder))
+
+
+def _marks_of(label: str, folder: Path, *, besides: Path | None = None) -> list[tuple[Path, Mark]]:
+    """Return the marks in a folder of ledgers that are called like this."""
+    found = ((path, _read(path)) for path in sorted(folder.glob(MARKS)) if path != besides)
+    return [(path, mark) for path, mark in found if mark is not None and mark.ledger == label]
 
 
 def continue_from_mark(ledger: Ledger, out: Path, run_id: str) -> None:

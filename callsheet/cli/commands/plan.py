@@ -48,7 +48,7 @@ from callsheet.cli.views.plan_view import (
 )
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError, OverBudget
-from callsheet.files import has_ledger
+from callsheet.files import has_ledger, has_marks
 from callsheet.settings import settings_from
 from callsheet.wording import number_of
 from manifests.diff import to_pay
@@ -190,6 +190,10 @@ def _seen(plan: Plan, *, sandbox: bool) -> PlanView:
         from callsheet.cli.views.plan_ledger import compared
 
         view = compared(plan, settings, sandbox=sandbox)
+    elif has_marks(settings, plan.out):
+        from callsheet.engine.rollback_guard import ledger_warnings
+
+        view = replace(view, warnings=ledger_warnings(None, plan.out, settings, sandbox=sandbox))
     if settings.admin_key is None or sandbox:
         return view
     from callsheet.cli.views.plan_ledger import credit_nano

@@ -12,7 +12,7 @@ from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import UnfinishedRun, left_to, rows_in_flight, unfinished_beside
 from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for, standing_under
 from callsheet.engine.request import refuse_mixed_ledger
-from callsheet.engine.rollback_guard import older_ledger_warnings
+from callsheet.engine.rollback_guard import ledger_warnings
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
@@ -56,7 +56,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             rates=keep_rates(ledger.do(reviews.judged_clips, plan.by_model().keys()), "model"),
             waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
             frozen=[str(account.ref) for account in frozen_accounts(ledger, plan)],
-            warnings=older_ledger_warnings(ledger, plan.out, settings, sandbox=sandbox),
+            warnings=ledger_warnings(ledger, plan.out, settings, sandbox=sandbox),
             release=command("budget", "unfreeze", sandbox=ledger.is_sandbox),
             shown_with=LedgerCaps(ledger.id, tuple(standing_under(ledger, plan))),
             unfinished=[

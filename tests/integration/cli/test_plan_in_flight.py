@@ -181,6 +181,34 @@ def test_a_plan_says_that_a_run_would_refuse_an_older_ledger(call, ledger, first
     assert [each.message for each in planned.warnings] == [each["message"] for each in told]
 
 
+@pytest.mark.parametrize("left", ["runs", "."])
+def test_a_plan_says_that_a_run_would_refuse_where_the_ledger_is_gone(call, ledger, first, tmp_path, left):
+    """Its file was deleted, and a mark beside the runs or beside the ledger is left. No ledger is made."""
+    for mark in tmp_path.glob("**/.ledger-*.json"):
+        if mark.parent != tmp_path / left:
+            mark.unlink()
+    ledger.close()
+    for file in tmp_path.glob("ledger.sqlite*"):
+        file.unlink()
+    code, out, err = call("plan", "spring.csv", "--sandbox")
+    said = " ".join(err.split())
+    assert (code, "spring: 4 jobs" in out) == (0, True), err
+    assert f"warning: ledger: a run would be refused: the ledger {tmp_path / 'ledger.sqlite'} is not" in said
+    assert f"names {first}, at entry 0). Was its file deleted or replaced?" in said
+    (told,) = callsheet.plan("spring.csv", sandbox=True).warnings[:1]
+    assert "callsheet ledger accept runs`" in told.message
+    assert not (tmp_path / "ledger.sqlite").exists()
+
+
+def test_a_new_ledger_beside_marks_of_another_one_is_no_missing_one(
+    call, ledger, first, tmp_path, monkeypatch
+):
+    """Two ledgers may run into one folder: nothing is said about one that is to be made elsewhere."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path / 'another.sqlite'}")
+    code, _, err = call("plan", "spring.csv", "--sandbox")
+    assert (code, "warning: ledger" in err) == (0, False)
+
+
 def test_a_plan_has_nothing_to_say_of_a_ledger_that_is_as_far_as_its_mark(call, ledger, first, tmp_path):
     """There is no warning, neither beside a mark that the ledger reaches nor where no folder is."""
     for has_mark in (False, True):

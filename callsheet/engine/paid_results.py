@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, State, history, queries, recovery
+from callsheet.ledger import JobRow, Ledger, State, history, queries, recovery
 from callsheet.media.codes import MediaErrorCode
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import HistoryItem, result_of
@@ -28,6 +28,8 @@ from callsheet.reconciliation.open_jobs import (
     remembered,
 )
 from callsheet.ticket import Ticket
+from manifests.diff import Changes
+from manifests.plan import Plan
 
 RESULT_KEPT_MS = 3_600_000
 HISTORY_KEPT_MS = 30 * 86_400_000
@@ -126,6 +128,22 @@ async def unfetched_jobs(account: AccountSession) -> list[JobRow]:
     since_ms = account.now_ms() - HISTORY_KEPT_MS
     job_ids = await account.do(recovery.lost_jobs, NOT_FETCHED, since_ms=since_ms)
     return [await account.do(queries.job, job_id) for job_id in job_ids]
+
+
+def not_downloaded(ledger: Ledger, plan: Plan, changes: Changes) -> frozenset[int]:
+    """Return the positions of a plan's jobs that failed after they were paid for, and may still be at fal.
+
+    fal is not asked. What is made already or in flight is not among them, by `changes`.
+    """
+    since_ms = ledger.do(queries.now_ms) - HISTORY_KEPT_MS
+    lost = ledger.do(recovery.lost_jobs, NOT_FETCHED, since_ms=since_ms)
+    if not lost:
+        return frozenset()
+    ours = ledger.do(queries.runs_of, plan.campaign)
+    rows = (ledger.do(queries.job, job_id) for job_id in lost)
+    paid = {row.fingerprint for row in rows if row.run_id in ours}
+    prints = enumerate(fingerprint for fingerprint, _ in plan.identities())
+    return frozenset(at for at, fingerprint in prints if fingerprint in paid) - {*changes.costless}
 
 
 async def reopen_unfetched(account: AccountSession, rows: Iterable[JobRow]) -> Reopened:

@@ -42,6 +42,7 @@ from callsheet.cli.views.plan_view import (
     show_frozen,
     show_kept_drafts,
     show_left,
+    show_not_downloaded,
     show_plan,
     show_unfinished,
     show_warnings,
@@ -127,6 +128,7 @@ def plan(
                 **told,
                 **frozen_document(seen),
                 "unfinished": [each for _, each in seen.unfinished],
+                "not_downloaded": len(seen.not_downloaded),
                 "advice": advice_document(made, seen.changes, seen.room),
                 **more,
                 **left_out,
@@ -141,6 +143,7 @@ def plan(
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     show_unfinished(seen)
+    show_not_downloaded(seen, sandbox=sandbox)
     show_drafts(costs, sandbox=sandbox)
     show_kept_drafts(finishes, source, sandbox=sandbox)
     if not is_frozen:

@@ -11,6 +11,7 @@ from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import UnfinishedRun, left_to, rows_in_flight, unfinished_beside
 from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for, standing_under
+from callsheet.engine.paid_results import not_downloaded
 from callsheet.engine.request import refuse_mixed_ledger
 from callsheet.engine.rollback_guard import ledger_warnings
 from callsheet.errors import CallsheetError
@@ -50,6 +51,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
         return PlanView(
             room=room,
             changes=changes,
+            not_downloaded=not_downloaded(ledger, plan, changes),
             differs=_differences(ledger, plan, changes),
             learned_s=_learned(ledger, plan),
             kept=ledger.do(finishing.finished_share, plan.by_model().keys()),

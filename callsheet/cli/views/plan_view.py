@@ -43,7 +43,8 @@ class PlanView:
     the account's balance in nano-dollars, None where it was not read. `frozen` names the frozen accounts that
     jobs of the plan count in, and `release` is the command that lets them in again. `unfinished` describes
     the unfinished runs of the campaign, each with its line; `room` is without what those need that go on
-    first. `shown_with` are the ledger's caps that the plan's own would replace. `warnings` are about the
+    first. `not_downloaded` are positions of jobs that were paid for and whose video fal may still have.
+    `shown_with` are the ledger's caps that the plan's own would replace. `warnings` are about the
     ledger itself.
     """
 
@@ -58,6 +59,7 @@ class PlanView:
     frozen: Sequence[str] = ()
     release: str = ""
     unfinished: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    not_downloaded: frozenset[int] = frozenset()
     shown_with: LedgerCaps | None = None
     warnings: tuple[Problem, ...] = ()
 
@@ -75,7 +77,7 @@ class PlanView:
 
     def without(self, left: Collection[int]) -> PlanView:
         """Return the same for the plan without these positions."""
-        jobs = [*self.changes.costless, *self.changes.changed, *self.differs]
+        jobs = [*self.changes.costless, *self.changes.changed, *self.differs, *self.not_downloaded]
         gone, before = frozenset(left), sorted(left)
         place = {at: at - bisect_left(before, at) for at in jobs if at not in gone}
         changes = Changes(
@@ -85,7 +87,8 @@ class PlanView:
             in_flight={place[at]: run_id for at, run_id in self.changes.in_flight.items()},
         )
         differs = {place[at]: told for at, told in self.differs.items() if at in place}
-        return replace(self, changes=changes, differs=differs)
+        paid = frozenset(place[at] for at in self.not_downloaded if at in place)
+        return replace(self, changes=changes, differs=differs, not_downloaded=paid)
 
     def takes_s(self, plan: Plan, concurrency: int) -> float:
         """Return the seconds it takes to render what is to be bought."""
@@ -132,6 +135,15 @@ def show_unfinished(seen: PlanView) -> None:
     """Print what the unfinished runs of the campaign mean for the plan, a line each."""
     for line, _ in seen.unfinished:
         show_line(line)
+
+
+def show_not_downloaded(seen: PlanView, *, sandbox: bool) -> None:
+    """Print how many jobs of the plan were paid for and not downloaded; nothing where there are none."""
+    if count := len(seen.not_downloaded):
+        show_line(
+            f"paid for and not downloaded: {count:,} of these. `{command('run', sandbox=sandbox)}` downloads "
+            "for free what fal still has, and buys again only what is gone there"
+        )
 
 
 def frozen_document(seen: PlanView) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.run import idle_runs
 from callsheet.errors import InFlight
-from callsheet.ledger import Ledger, admission, queries, runs, transitions
+from callsheet.ledger import Ledger, admission, queries, runs, settlement, transitions
 from callsheet.ticket import Ticket
 from manifests.planner import make_plan
 
@@ -179,6 +179,27 @@ def test_a_plan_says_that_a_run_would_refuse_an_older_ledger(call, ledger, first
     assert "callsheet ledger accept runs`" in told[0]["message"]
     planned = callsheet.plan("spring.csv", sandbox=True)
     assert [each.message for each in planned.warnings] == [each["message"] for each in told]
+
+
+def test_a_plan_says_what_was_paid_for_and_not_downloaded(call, ledger, first, tmp_path):
+    """`b` and `c` failed after fal had taken them: `b` may still be there, `c` was refused by its content."""
+    for name, error_type in (("b", "file_gone"), ("c", "content_policy_violation")):
+        (row,) = [row for row in ledger.do(queries.jobs, first) if row.custom_id == name]
+        if name == "b":
+            ledger.do(transitions.find, row.job_id, Ticket("request-b", "e", "s", "r", "c"))
+        else:
+            ledger.do(admission.admit, row.job_id, slots=10)
+            ledger.do(transitions.send, row.job_id, arguments_sha256="y")
+            ledger.do(transitions.accept, row.job_id, Ticket("request-c", "e", "s", "r", "c"))
+        ledger.do(settlement.fail_render, row.job_id, charged="unknown", error_type=error_type)
+    _, out, _ = call("plan", "spring.csv", "--sandbox")
+    said = " ".join(out.split())
+    assert "+ 3 new" in said
+    assert "paid for and not downloaded: 1 of these. `callsheet run --sandbox` downloads for free" in said
+    told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])
+    assert (told["not_downloaded"], [row["change"] for row in told["rows"]]) == (1, [">", "+", "+", "+"])
+    fitting = ("plan", "spring.csv", "--sandbox", "--budget-usd", "0.04", "--fit", "--json")
+    assert json.loads(call(*fitting)[1])["not_downloaded"] == 1
 
 
 @pytest.mark.parametrize("left", ["runs", "."])

@@ -45,6 +45,10 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._value)
 
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._value)
+
     def __str__(self) -> str:
         return "[secret]"
 
@@ -94,7 +98,7 @@ class Settings:
     rest_url: str = "https://rest.fal.ai"
     cdn_url: str = "https://v3.fal.media"
     platform_url: str = "https://api.fal.ai/v1"
-    ledger_url: str = field(default="", repr=False)  # it may hold a password
+    ledger_url: Secret = field(default_factory=Secret)  # it may hold a password
     concurrency: int = DEFAULT_CONCURRENCY
     out: str = "runs"
     start_timeout_s: int = DEFAULT_START_TIMEOUT_S
@@ -119,7 +123,7 @@ class Settings:
     @property
     def ledger(self) -> str:
         """The ledger's database URL; by default SQLite in the user's data folder."""
-        return self.ledger_url or sqlite_url(self.data_dir / "ledger.sqlite")
+        return self.ledger_url.reveal() or sqlite_url(self.data_dir / "ledger.sqlite")
 
 
 def sqlite_url(path: Path) -> str:
@@ -147,7 +151,7 @@ def sandbox_ledger(settings: Settings) -> Settings:
     """Return settings whose ledger is the sandbox's, unless the environment names one."""
     if settings.ledger_url:
         return settings
-    return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))
+    return replace(settings, ledger_url=Secret(sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite")))
 
 
 def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Settings:
@@ -171,9 +175,10 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
         if text:
             given[name] = _whole_number(f"CALLSHEET_{name.upper()}", text, low, high)
-    for name in ("ledger_url", "out"):
-        if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
-            given[name] = at_home(f"CALLSHEET_{name.upper()}", text)
+    if text := environ.get("CALLSHEET_LEDGER_URL", "").strip():
+        given["ledger_url"] = Secret(at_home("CALLSHEET_LEDGER_URL", text))
+    if text := environ.get("CALLSHEET_OUT", "").strip():
+        given["out"] = at_home("CALLSHEET_OUT", text)
     for name in ("notify_urls", "notify_webhook", "webhook_secret", "receive_secret"):
         if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
             given[name] = Secret(text)

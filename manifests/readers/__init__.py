@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from callsheet.errors import UsageError
+from callsheet.files import naming_full_disk
 from manifests.campaign import NAME_MAX_CHARS, is_name
 from manifests.error_file import CAMPAIGN_COLUMN, without_marks
 from manifests.readers.csv import read_csv
@@ -276,7 +277,7 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
 
     They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
     UsageError for rows that are no table, and for a name that cannot be a campaign's: it could name a place
-    outside of the folder.
+    outside of the folder; DiskFull where there is no room for them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -302,7 +303,8 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
         raise UsageError(f"the rows are no table: {said}") from error
     path = folder / f"{name}.parquet"
     try:
-        pq.write_table(_as_shown(table), path)
+        with naming_full_disk(folder, "make room, or name another temporary folder with TMPDIR"):
+            pq.write_table(_as_shown(table), path)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"the rows cannot be kept as Parquet: {error}") from error
     return path

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 
 import callsheet
-from callsheet.errors import UsageError
+from callsheet.errors import DiskFull, UsageError
 from manifests.error_file import RESULTS_ONLY
+from manifests.readers import written_rows
 
 TEAPOT = Path(callsheet.__file__).parent / "cli" / "example" / "teapot.png"
 ROW = {"prompt": "a kite", "model": "seedance-1.0-pro-fast"}
@@ -286,3 +287,11 @@ def test_a_name_that_is_too_long_for_a_file_is_refused(temporary: Path) -> None:
     with pytest.raises(UsageError, match=r"the rows cannot be kept as Parquet: .*too long"):
         callsheet.plan([ROW], campaign="\N{GRINNING FACE}" * 100)
     assert [path.name for path in temporary.iterdir()] == ["precious"]
+
+
+def test_a_full_temporary_folder_is_no_mistake_in_the_rows(tmp_path: Path) -> None:
+    """It is the machine's: it was an error of usage, with exit code 2 and without a word of the folder."""
+    (tmp_path / "campaign.parquet").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match=f"no room is left in {tmp_path}; .* TMPDIR") as full:
+        written_rows([ROW], "campaign", tmp_path)
+    assert full.value.exit_code == 1

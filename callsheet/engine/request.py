@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -187,11 +187,17 @@ def request_of(*, where: Mapping[str, Any] | None, out: str | Path | None, **opt
 
 def _either(column: str, wanted: Any) -> Collection[Any]:
     """Return the values of which a row must have one. Raises UsageError for none at all."""
-    if not isinstance(wanted, list | tuple | set | frozenset):
+    wanted = _of_python(wanted)
+    if isinstance(wanted, str | bytes | Mapping) or not isinstance(wanted, Iterable):
         return (wanted,)
-    if not wanted:
+    if not (values := [_of_python(each) for each in wanted]):
         raise UsageError(f"where: {column} has an empty list; give one value or more")
-    return wanted
+    return values
+
+
+def _of_python(value: Any) -> Any:
+    """Return what NumPy and pandas hold, one value or several, as Python's own."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def amount_text(dollars: str | Decimal | float | None) -> str | None:

@@ -77,6 +77,29 @@ def test_where_takes_several_values_of_a_column() -> None:
         callsheet.plan(rows, where={"client": []})
 
 
+CLIENTS = pd.Series(["acme", "beta"])
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"client": CLIENTS},
+        {"client": CLIENTS.unique()},
+        {"client": CLIENTS.to_numpy()},
+        {"client": (client for client in CLIENTS)},
+        {"client": dict.fromkeys(CLIENTS).keys()},
+        {"paid": np.True_},
+        {"length": [np.float32(2)]},
+    ],
+    ids=["series", "unique", "array", "generator", "keys", "a bool of NumPy", "a number of NumPy"],
+)
+def test_where_takes_values_as_pandas_and_numpy_have_them(where: dict[str, Any]) -> None:
+    """No row was found: the text of a whole array is in no cell, nor is `True` or `2.0`."""
+    columns = {"client": ["acme", "beta", "umbra"], "paid": [True, True, False], "length": [2.0, 2.0, 3.0]}
+    plan = callsheet.plan(pd.DataFrame(columns).assign(**ROW, seed=[1, 2, 3]), where=where)
+    assert plan.jobs == 2
+
+
 @pytest.mark.parametrize("name", ["spring", "..", "a.b", "~", "Spring 50% #1 & co?"])
 def test_the_folder_of_the_rows_goes_with_their_plan(temporary: Path, name: str) -> None:
     """And only that folder."""

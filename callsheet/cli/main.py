@@ -40,6 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _repair_streams() -> None:
     """Accept closed standard streams, and a terminal that knows ASCII only."""
+    # A socket or a video that got the number of a closed one would be taken for it, also by other programs.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
     # Python sets a stream that was closed before the start to None.
     sys.stdout = sys.stdout or _devnull()
     sys.stderr = sys.stderr or _devnull()

@@ -84,6 +84,21 @@ def test_no_output_is_a_mistake_of_ours(shots, line, code):
     assert "Exception ignored" not in done.stderr
 
 
+DAEMON = """{python} -c "import os, sys; from callsheet.cli import app, main
+def run(*_, **__):
+    opened = os.open('.', os.O_RDONLY)
+    open('left', 'w').write(str([opened > 2, *map(os.get_inheritable, range(3))]))
+run.meta = run; app.make_app = lambda _: run
+main.main([])" <&- >&- 2>&-"""
+
+
+def test_nothing_gets_the_number_of_a_closed_stream(shots):
+    """With standard input closed Prefect's server took its socket for it, and did not start."""
+    command = DAEMON.format(python=shlex.quote(sys.executable))
+    assert subprocess.run(["/bin/sh", "-c", command], check=False, timeout=60).returncode == 0
+    assert shots.with_name("left").read_text() == "[True, True, True, True]"
+
+
 EVIL = [
     "<script>alert(1)</script>",
     '=HYPERLINK("http://x")',

@@ -98,7 +98,7 @@ class Settings:
     rest_url: str = "https://rest.fal.ai"
     cdn_url: str = "https://v3.fal.media"
     platform_url: str = "https://api.fal.ai/v1"
-    ledger_url: Secret = field(default_factory=Secret)  # it may hold a password
+    ledger_url: Secret | str = field(default="", repr=False)  # it may hold a password
     concurrency: int = DEFAULT_CONCURRENCY
     out: str = "runs"
     start_timeout_s: int = DEFAULT_START_TIMEOUT_S
@@ -123,7 +123,8 @@ class Settings:
     @property
     def ledger(self) -> str:
         """The ledger's database URL; by default SQLite in the user's data folder."""
-        return self.ledger_url.reveal() or sqlite_url(self.data_dir / "ledger.sqlite")
+        url = self.ledger_url.reveal() if isinstance(self.ledger_url, Secret) else self.ledger_url
+        return url or sqlite_url(self.data_dir / "ledger.sqlite")
 
 
 def sqlite_url(path: Path) -> str:
@@ -151,7 +152,7 @@ def sandbox_ledger(settings: Settings) -> Settings:
     """Return settings whose ledger is the sandbox's, unless the environment names one."""
     if settings.ledger_url:
         return settings
-    return replace(settings, ledger_url=Secret(sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite")))
+    return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))
 
 
 def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Settings:

@@ -31,7 +31,7 @@ from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
-from callsheet.settings import ApiKey, Secret, Settings
+from callsheet.settings import ApiKey, Settings
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
 from pricing.catalog import load_catalog
@@ -108,7 +108,7 @@ class House:
             rest_url=url,
             cdn_url=url,
             platform_url=f"{url}/v1",
-            ledger_url=Secret(f"sqlite:///{self.folder / 'ledger.sqlite'}"),
+            ledger_url=f"sqlite:///{self.folder / 'ledger.sqlite'}",
             out=str(self.folder / "runs"),
         )
         return replace(made, **self.changes)

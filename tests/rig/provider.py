@@ -14,7 +14,7 @@ from callsheet.reconciliation import evidence
 from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
 from callsheet.sandbox.launcher import ADDRESS_FILE
 from callsheet.sandbox.server import serve
-from callsheet.settings import ApiKey, Secret, Settings
+from callsheet.settings import ApiKey, Settings
 from tests.rig.processes import kill, spawn, until, wait
 
 SPEED = 50.0
@@ -80,7 +80,7 @@ class Provider:
             rest_url=self.url,
             cdn_url=self.url,
             platform_url=f"{self.url}/v1",
-            ledger_url=Secret(ledger_url),
+            ledger_url=ledger_url,
             concurrency=concurrency,
             # Absence after four seconds: five times what a late acceptance takes, on a busy machine.
             start_timeout_s=2,

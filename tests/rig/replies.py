@@ -11,7 +11,7 @@ from pathlib import Path
 
 from callsheet.engine.open_run import Selection, open_run
 from callsheet.ledger import HOLDS_SLOT, Ledger, State, queries, verify
-from callsheet.settings import ApiKey, Secret, Settings
+from callsheet.settings import ApiKey, Settings
 from manifests.planner import make_plan
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
@@ -207,7 +207,7 @@ def _open(folder: Path, port: int, prompts: list[str]) -> Settings:
         rest_url=url,
         cdn_url=url,
         platform_url=f"{url}/v1",
-        ledger_url=Secret(f"sqlite:///{folder / 'ledger.sqlite'}"),
+        ledger_url=f"sqlite:///{folder / 'ledger.sqlite'}",
         concurrency=len(prompts),
     )
     with Ledger.open(settings.ledger) as ledger:

@@ -16,7 +16,6 @@ from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
 from callsheet.ledger import Ledger, Run, State, admission, queries, verify
 from callsheet.ledger.executor import LedgerExecutor
-from callsheet.settings import Secret
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +62,7 @@ def no_spare(monkeypatch) -> None:
 async def test_without_room_for_videos_or_ledger_nothing_is_bought(house, small_disk, place, advice):
     """It is asked before the purchase, of both disks, and the folder is named."""
     small_disk(house.folder / place)
-    house.changes["ledger_url"] = Secret(f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(f"a,full disk one {place}")
     ctx = await house.work(run_id)
     assert isinstance(ctx.stop.reason, DiskFull)
@@ -147,7 +146,7 @@ async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_t
     """With more pages each time another write is the first that fails: before the POST, or after it."""
     monkeypatch.setattr(submit, "ACCEPT_PAUSES_S", (0.0, 0.0))
     small_disk(house.folder / "books")
-    house.changes["ledger_url"] = Secret(f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     ended = set()
     for pages in (8, 28, 34, 40, 48, 64, 120):
         name = f"full disk three {pages}"
@@ -173,7 +172,7 @@ async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_t
 async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_a_success(house, small_disk):
     """SQLite undoes all of it at the verb that found no room; the verbs before that one are told so too."""
     small_disk(house.folder / "books")
-    house.changes["ledger_url"] = Secret(f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
     with Ledger.open(house.settings.ledger) as ledger, closing(LedgerExecutor(ledger)) as books:
         with ledger._outside() as connection:
@@ -210,7 +209,7 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
 ):
     """The run is over and everything is there; only its page is to be written again."""
     small_disk(house.folder / "runs")
-    house.changes["ledger_url"] = Secret(f"sqlite:///{house.folder / 'sandbox' / 'ledger.sqlite'}")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'sandbox' / 'ledger.sqlite'}"
     run_id = house.open_run("a,full disk four")
     monkeypatch.setattr(admit, "SPARE_BYTES", 0)
     await house.work(run_id)

@@ -22,7 +22,6 @@ from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger, State, activity, admission, queries, runs, settlement
-from callsheet.settings import Secret
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +43,7 @@ async def test_a_run_is_not_gone_on_with_on_a_restored_ledger(house: Any) -> Non
         ledger.do(runs.close_run, run_id)
         remember(ledger, house.folder / "runs", run_id)
         before = marked(house, ledger)
-    house.changes["ledger_url"] = Secret(f"sqlite:///{copy}")
+    house.changes["ledger_url"] = f"sqlite:///{copy}"
     with pytest.raises(LedgerUnsafe, match=r"0 entries of 3"):
         async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
             pass
@@ -61,7 +60,7 @@ async def test_a_copy_that_has_as_many_entries_and_lacks_the_last_run_is_refused
     run_id = house.open_run("a,A boat of the ledger")
     with Ledger.open(house.settings.ledger) as ledger:
         remember(ledger, out, run_id)
-    house.changes["ledger_url"] = Secret(f"sqlite:///{copy}")
+    house.changes["ledger_url"] = f"sqlite:///{copy}"
     with pytest.raises(LedgerUnsafe, match=f"0 entries of 0 and lacks the run {run_id}"):
         house.open_run("a,A boat of the copy")
 
@@ -254,7 +253,7 @@ async def test_a_new_ledger_in_a_new_place_is_no_replaced_one(house: Any) -> Non
     )
     await night(house, house.folder / "runs")
     (house.folder / "elsewhere").mkdir()
-    house.changes["ledger_url"] = Secret(f"sqlite:///{house.folder / 'elsewhere' / 'ledger.sqlite'}")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'elsewhere' / 'ledger.sqlite'}"
     second = await night(house, house.folder / "runs")
     assert house.row(second).state is State.SUCCEEDED
 

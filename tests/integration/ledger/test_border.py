@@ -10,7 +10,7 @@ import pytest
 from callsheet.cli.commands.doctor import _ledger
 from callsheet.errors import CallsheetError, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger, admission, queries
-from callsheet.settings import Secret, Settings
+from callsheet.settings import Settings
 from tests.integration.ledger.conftest import end_sessions
 
 BAD_URLS: dict[str, tuple[str, type[CallsheetError], str]] = {
@@ -65,8 +65,7 @@ def test_a_ledger_that_cannot_be_opened_is_named_without_its_secrets(folder, url
 @pytest.mark.parametrize("url", [each[0] for each in BAD_URLS.values()], ids=BAD_URLS.keys())
 def test_doctor_names_a_broken_ledger_without_its_secrets(folder, url) -> None:
     """The command for when something is wrong tells all but the password."""
-    address = Secret(url.format(folder=folder) or "nonsense")
-    is_fine, told = _ledger(Settings(data_dir=folder, ledger_url=address))
+    is_fine, told = _ledger(Settings(data_dir=folder, ledger_url=url.format(folder=folder) or "nonsense"))
     assert not is_fine
     assert "hush" not in told.replace("hushhush", "")
 
@@ -75,7 +74,7 @@ def test_doctor_names_a_broken_ledger_without_its_secrets(folder, url) -> None:
 def test_doctor_shows_a_ledger_that_works_without_its_options(postgres_url: str, tmp_path: Path) -> None:
     """Also where everything is well."""
     url = f"{postgres_url}&password=hush"
-    is_fine, told = _ledger(Settings(data_dir=tmp_path, ledger_url=Secret(url)))
+    is_fine, told = _ledger(Settings(data_dir=tmp_path, ledger_url=url))
     assert (is_fine, "hush" in told) == (True, False)
 
 

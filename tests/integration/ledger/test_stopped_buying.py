@@ -9,7 +9,6 @@ import pytest
 from callsheet.engine import admit
 from callsheet.ledger import Ledger, State, admission, verify
 from callsheet.ledger.transaction import Transaction, purchase
-from callsheet.settings import Secret
 from manifests.job import decode_job
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -20,7 +19,7 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
     house, empty_schema_url, monkeypatch, moment
 ):
     """Whichever commit the cancellation meets, hold and slot are free and the job can be bought once."""
-    house.changes["ledger_url"] = Secret(empty_schema_url)
+    house.changes["ledger_url"] = empty_schema_url
     prompt = f"A stopped boat {moment}"
     run_id = house.open_run(f"a,{prompt}")
     reached, go = threading.Event(), threading.Event()

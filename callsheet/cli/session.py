@@ -112,13 +112,16 @@ async def _carried_out(
     *,
     is_asked: bool,
 ) -> tuple[dict[str, Any], bool]:
-    """Carry out an opened run. Returns its summary, and whether Prefect still tries to reach its server."""
+    """Carry out an opened run. Returns its summary, and whether Prefect still tries to reach its server.
+
+    The run is owned before Prefect's server is waited for: until then it looks like one that nobody works on.
+    """
     stop = StopSignal(_announcer(request, run_id))
     request = request.model_copy(update={"run_id": run_id})
     with signals_to(stop):
         note(f"run {run_id}")
-        through_prefect = await _through_prefect(url, server, stop) if url else None
         async with open_context(request, run_id, settings, stop, note, is_asked=is_asked) as ctx:
+            through_prefect = await _through_prefect(url, server, stop) if url else None
             with show_progress(ctx):
                 if through_prefect is not None:
                     return await through_prefect(ctx)

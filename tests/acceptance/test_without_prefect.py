@@ -152,6 +152,22 @@ def test_a_server_that_hangs_while_starting_does_not_keep_a_stopped_run(desk, sh
     made_once(desk, json.loads(resumed.stdout))
 
 
+def test_a_run_is_owned_while_its_server_starts(desk, shots):
+    """A second process that is given the same list is refused, and does not carry out the first one's run."""
+    run = desk.start(*RUN, "--speed", "50")
+    server = wait_for_child(run.pid, SERVER)
+    send_signal(server, signal.SIGSTOP)
+    for line in run.stderr:
+        if line.startswith("run "):
+            break
+    second = desk.call(*RUN, "--speed", "50", PREFECT_API_URL=desk.no_prefect)
+    send_signal(server, signal.SIGCONT)
+    assert (second.returncode, "Another process is working on it" in second.stderr) == (2, True)
+    assert accepted(desk) == []
+    summary, _ = summary_of(run)
+    made_once(desk, summary)
+
+
 @pytest.mark.parametrize("answers", [False, True], ids=["refuses", "never answers"])
 def test_a_configured_server_that_cannot_be_used_is_said_once(desk, shots, answers):
     """The run goes on without pages, and every video is made."""

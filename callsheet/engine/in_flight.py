@@ -23,6 +23,10 @@ from pricing.budgets import Spend
 
 RunState = Literal["running", "idle", "stopped"]
 
+BEGIN_WITHIN_MS = 300_000
+"""How long after its opening a run may be begun by the process that opened it, in milliseconds. Before that
+nobody owns it, and nothing says that the process is dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRun:
@@ -113,10 +117,11 @@ def naming_commands(ledger: Ledger) -> Iterator[None]:
         verbs = ("status", "resume", "cancel")
         status, resume, cancel = (command(verb, error.run_id, sandbox=in_sandbox) for verb in verbs)
         with claimed(ledger, [error.run_id]) as idle:
+            others = "is working on it" if error.run_id not in idle else "has just opened it"
             what = (
                 f"Go on with it: `{resume}`"
-                if error.run_id in idle
-                else f"Another process is working on it: wait until it has ended (`{status}` shows how far "
+                if error.run_id in idle and not may_be_begun(ledger, error.run_id)
+                else f"Another process {others}: wait until it has ended (`{status}` shows how far "
                 f"it is), and only if it ends before all is done: `{resume}`"
             )
         raise InFlight(
@@ -124,6 +129,14 @@ def naming_commands(ledger: Ledger) -> Iterator[None]:
             "`--again` buys them a second time",
             run_id=error.run_id,
         ) from None
+
+
+def may_be_begun(ledger: Ledger, run_id: str) -> bool:
+    """Say whether the process that opened a run may still be about to begin it."""
+    run = ledger.do(queries.run, run_id)
+    until_ms = (run.opened_ms or run.created_ms) + BEGIN_WITHIN_MS
+    is_new = run.is_going_on and ledger.do(queries.now_ms) < until_ms
+    return is_new and not ledger.do(queries.has_bought, run_id)
 
 
 def left_to(run_id: str, count: int, *, sandbox: bool) -> str:

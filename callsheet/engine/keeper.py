@@ -17,6 +17,7 @@ from typing import Any
 
 from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.coordinator import IN_FLIGHT, Start, start_parts
+from callsheet.engine.in_flight import BEGIN_WITHIN_MS
 from callsheet.engine.shard import carry_out_part, finalize_run, request_to_go_on
 from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
@@ -28,10 +29,6 @@ from callsheet.reconciliation.open_jobs import settle_ledger
 from callsheet.report.rows import iso_utc
 
 logger = logging.getLogger(__name__)
-
-BEGIN_WITHIN_MS = 300_000
-"""How long after its opening a run may be begun by the process that opened it, in milliseconds. Before that
-nobody owns it, and nothing says that the process is dead."""
 
 
 @dataclass(slots=True)

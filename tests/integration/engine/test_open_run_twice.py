@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from callsheet.cli.commands import runs as run_commands
+from callsheet.engine.in_flight import BEGIN_WITHIN_MS
 from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import Busy, InFlight, UsageError
 from callsheet.ledger import Ledger, NewRun, State, queries, runs, transitions
+from callsheet.ledger.database import wall_clock_ms
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +53,19 @@ def test_a_refusal_says_the_whole_command(house: Any, once: bool) -> None:
         opened(house, Selection((0,), ()) if once else None)
     for verb in ("resume", "cancel"):
         assert f"`callsheet {verb} {first} --sandbox`" in str(caught.value)
+
+
+def test_a_run_that_was_just_opened_is_about_to_be_begun(house: Any) -> None:
+    """Its own process begins it in a moment, so nobody else is told to resume it before five minutes."""
+    house.open_run("a,A boat of this moment")
+    with pytest.raises(InFlight, match="Another process has just opened it: wait until it has ended"):
+        opened(house)
+    plan = make_plan(str(house.folder / "spring.csv"))
+    with (
+        Ledger.open(house.settings.ledger, clock=lambda: wall_clock_ms() + BEGIN_WITHIN_MS) as ledger,
+        pytest.raises(InFlight, match="Go on with it: `callsheet resume"),
+    ):
+        select(ledger, plan, fit=False)
 
 
 async def test_what_nobody_knows_about_is_not_bought_again(house: Any) -> None:

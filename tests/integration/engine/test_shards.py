@@ -16,7 +16,8 @@ from callsheet.engine import coordinator
 from callsheet.engine.cancel import cancel_pending, cancel_run
 from callsheet.engine.context import open_account
 from callsheet.engine.coordinator import coordinate, coordinating, finalize_together, start_parts
-from callsheet.engine.keeper import BEGIN_WITHIN_MS, RendersHere, Round, keep
+from callsheet.engine.in_flight import BEGIN_WITHIN_MS
+from callsheet.engine.keeper import RendersHere, Round, keep
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import open_plan
 from callsheet.engine.shard import carry_out_part

@@ -35,7 +35,6 @@ from manifests.spellings import (
     is_blank,
     is_failed_formula,
     is_odd,
-    ratio_of_time,
     two_numbers,
     whole_number,
     whole_seconds,
@@ -172,11 +171,7 @@ def _read_choice(reading: Reading, column: Column, kind: Choice) -> str | None:
         takers = reading.having(kind.allowed)
         reading.wrong(column, f"{reading.name} takes no {column.name}; these do: {takers}")
     elif text not in allowed:
-        ratio = ratio_of_time(text)
-        hint = f"a spreadsheet made a time of {ratio}: set the column to text and type it again"
-        reading.wrong(
-            column, f"{reading.name} allows {', '.join(allowed)}{f'; {hint}' if ratio in allowed else ''}"
-        )
+        reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}")
     return text
 
 

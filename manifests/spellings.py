@@ -97,14 +97,15 @@ def is_blank(text: str) -> bool:
 def choice(text: str, allowed: Container[str]) -> str:
     """Return the allowed value that a cell names: in any case, `480` for `480p`, `16x9` or `16/9` for `16:9`.
 
-    A cell that names none is returned in lower case.
+    So does a time that a spreadsheet made of a ratio. A cell that names none is returned in lower case.
     """
     text = text.lower()
     for pattern, form in ((_LINES, "{}p"), (_RATIO, "{}:{}")):
         match = pattern.fullmatch(text)
         if match and (named := form.format(*match.groups())) in allowed:
             return named
-    return text
+    ratio = ratio_of_time(text)
+    return ratio if ratio in allowed else text
 
 
 def ratio_of_time(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from manifests.job import FAL_DEFAULTS, Job
@@ -20,7 +21,7 @@ from pricing.budgets import Spend
 
 Sign = Literal["+", "~", "=", ">"]
 SIGNS: tuple[Sign, ...] = ("+", "~", "=", ">")
-SHOWN_TEXT = 40
+SHOWN_TEXT, SHOWN_BEFORE = 40, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def what_differs(before: Job, now: Job) -> list[str]:
     """Name what makes two jobs of one name different videos: `resolution: 720p, was 480p`."""
     old, new = _content(before), _content(now)
     return [
-        f"{name}: {_shown(new.get(name))}, was {_shown(old.get(name))}"
+        f"{name}: {', was '.join(_shown(new.get(name), old.get(name)))}"
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
@@ -153,8 +154,21 @@ def _content(job: Job) -> dict[str, Any]:
     return {name: value for name, value in content.items() if FAL_DEFAULTS.get(name) is not value}
 
 
-def _shown(value: Any) -> str:
+def _shown(now: Any, before: Any) -> list[str]:
+    """Return both values as texts of one line; long ones from shortly before the place where they differ."""
+    texts = [_text(now), _text(before)]
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
+    is_late = same > SHOWN_TEXT - SHOWN_BEFORE and max(map(len, texts)) > SHOWN_TEXT
+    return [_cut(text, same - SHOWN_BEFORE if is_late else 0) for text in texts]
+
+
+def _text(value: Any) -> str:
     if value is None:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text.replace("\n", r"\n")
+
+
+def _cut(text: str, start: int) -> str:
+    text = f"…{text[start + 1 :]}" if start else text
     return text if len(text) <= SHOWN_TEXT else f"{text[: SHOWN_TEXT - 1]}…"

@@ -105,3 +105,18 @@ def test_what_differs_is_named_with_both_values(tmp_path: Path) -> None:
         "seed: nothing, was 7",
     ]
     assert what_differs(before, replace(before, custom_id="z", priority=9, client="acme")) == []
+
+
+def test_what_differs_is_shown_however_late_it_begins(tmp_path: Path) -> None:
+    """Of long texts the part that differs is shown, in one line."""
+    job = plan_of(tmp_path).jobs[0].job
+    prompt = "A glass teapot on a sunlit table, steam rising slowly"
+    told = [
+        what_differs(replace(job, prompt=f"{prompt} {old}"), replace(job, prompt=f"{prompt} {new}"))
+        for old, new in (("at noon", "at dusk"), ("at noon", "at noon\nin the rain"), ("x" * 50, "y" * 50))
+    ]
+    assert told == [
+        ["prompt: …lowly at dusk, was …lowly at noon"],
+        [r"prompt: …y at noon\nin the rain, was …y at noon"],
+        [f"prompt: …g slowly {'y' * 29}…, was …g slowly {'x' * 29}…"],
+    ]

@@ -370,13 +370,13 @@ class NoSlot(LedgerError):
 
 
 class TurnedUp(LedgerError):
-    """Fal named a request of the job after its attempt was declared absent: a person decides about it."""
+    """Fal named a request of the job that none of its attempts has: a person decides about it."""
 
     def __init__(self, job_id: int, request_id: str) -> None:
         self.request_id = request_id
         super().__init__(
-            f"fal named request {request_id} of job {job_id} after its attempt had been given up, "
-            "and may have billed it"
+            f"fal named request {request_id} of job {job_id}, which none of its attempts has, and may have "
+            "billed it"
         )
 
 

@@ -3,8 +3,8 @@
 It names the request of a POST whose reply was lost, and nothing else. It is a hint: the request id is
 recorded once fal's queue has confirmed that it has the request, as with an id that a broken reply brought.
 Renders, results and costs are read from fal as always, never from a webhook. Receiving the same one again
-changes nothing. One for an attempt that had ended without a request id (declared absent, written off,
-refused) is kept and told, and never adopted.
+changes nothing. One for an attempt that awaits none (declared absent, written off, refused, or with another
+request id already) is kept and told, and never adopted.
 """
 
 from __future__ import annotations
@@ -110,41 +110,41 @@ async def _take_notice(
     except UsageError:
         return Answer(404, "its token names a job that this ledger does not have")
     sent = await account.do(recovery.given_up, token.job_id, token.attempt)
-    if sent is not None and address.signed(token, sent):
-        return await _claimed_too_late(account, row, token.attempt, request_id)
-    if (answer := _nothing_to_do(address, token, row, request_id)) is not None:
+    is_over = sent is not None and address.signed(token, sent)
+    if not is_over and (answer := _nothing_to_do(address, token, row)) is not None:
         return answer
+    if is_over or row.state not in WITHOUT_ID:
+        return await _unclaimed(account, row, token.attempt, request_id)
     if not account.speaks_for(row.submission):
         return Answer(503, f"{row.custom_id} was sent with another fal key: receive with that")
     return await _adopted(account, row, request_id)
 
 
-async def _claimed_too_late(account: AccountSession, row: JobRow, attempt: int, request_id: str) -> Answer:
-    """Keep a request that no job claims: its attempt had ended, and fal may have billed it."""
+async def _unclaimed(account: AccountSession, row: JobRow, attempt: int, request_id: str) -> Answer:
+    """Keep a request that no job claims, and that fal may have billed: its attempt awaits none."""
     if await account.do(history.known_requests, [request_id]):
         return Answer(200, f"{row.custom_id}: request {request_id} is known already")
     try:
         await account.do(recovery.note_orphan, row.job_id, attempt, request_id)
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
-    said = f"{row.label}: request {request_id} of attempt {attempt}, which had been given up"
+    why = "which had been given up"
+    if attempt == row.attempt and row.ticket is not None:
+        why = f"which has request {row.ticket.request_id}"
+    elif attempt == row.attempt and row.state is State.HELD:
+        why = "whose request was taken for one that was not accepted"
     lists = command("reconcile", sandbox=account.ledger.is_sandbox)
-    return Answer(200, f"{said}; `{lists}` lists it", unclaimed=row)
+    said = f"{row.label}: request {request_id} of attempt {attempt}, {why}; `{lists}` lists it"
+    return Answer(200, said, unclaimed=row)
 
 
-def _nothing_to_do(address: WebhookAddress, token: Token, row: JobRow, request_id: str) -> Answer | None:
-    """Say why a webhook changes nothing; None where its attempt has no request id so far."""
+def _nothing_to_do(address: WebhookAddress, token: Token, row: JobRow) -> Answer | None:
+    """Say why a webhook changes nothing; None where it was made for the latest attempt."""
     if token.attempt < row.attempt:
         return Answer(200, f"{row.custom_id}: attempt {token.attempt} is over")
     sent = row.submission.arguments_sha256 if row.submission else None
     if token.attempt > row.attempt or not address.signed(token, sent):
         return Answer(404, "its token was not made for this ledger")
-    if row.ticket is not None:
-        known = row.ticket.request_id
-        text = f"{row.custom_id}: request {known} is known already"
-        return Answer(200, text if known == request_id else f"{text}; the webhook names {request_id}")
-    if row.state not in WITHOUT_ID:
-        return Answer(200, f"{row.custom_id} is {row.state}: nothing is awaited")
     return None
 
 
@@ -162,7 +162,7 @@ async def _adopted(account: AccountSession, row: JobRow, request_id: str) -> Ans
             await account.do(transitions.accept, row.job_id, ticket, attempt=row.attempt)
     except IllegalTransition:  # its reply, another look or a person was quicker
         if await account.do(recovery.given_up, row.job_id, row.attempt) is not None:
-            return await _claimed_too_late(account, row, row.attempt, request_id)
+            return await _unclaimed(account, row, row.attempt, request_id)
         return Answer(200, f"{row.custom_id} has moved on meanwhile")
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")

@@ -262,7 +262,7 @@ _SIGNED_BY_KIND = (
 )
 
 orphan = _table(
-    "orphan",  # requests that fal named after their attempt had been given up: no submission has them
+    "orphan",  # requests that fal named for an attempt that does not have them: no submission has
     _key("request_id", TEXT),
     _col("job_id", INT, sa.ForeignKey("job.job_id")),
     _col("number", INT),  # of the job's submission

@@ -361,7 +361,7 @@ async def _reported(account: AccountSession, since_ms: int) -> list[Finding]:
         finding(
             "orphan",
             await account.do(queries.job, job_id),
-            f"fal named it after attempt {attempt} had been given up, and no job claims it: fal may have "
+            f"fal named it for attempt {attempt}, which does not have it, and no job claims it: fal may have "
             "billed it",
             request_ids=(request_id,),
         )

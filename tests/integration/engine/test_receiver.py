@@ -17,7 +17,7 @@ from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.submit import _lost
-from callsheet.errors import IllegalTransition, OutcomeUnknown, UsageError
+from callsheet.errors import IllegalTransition, OutcomeUnknown, TurnedUp, UsageError
 from callsheet.ledger import (
     Ledger,
     State,
@@ -126,7 +126,7 @@ async def post(house, account, url: str, body: bytes, headers: dict[str, str]) -
 
 @pytest.mark.parametrize("unknown", [True, False], ids=["unknown", "submitting"])
 async def test_a_webhook_names_the_request_once(house, signer, unknown):
-    """The id is recorded where the queue confirms it; again, or for another request, it changes nothing."""
+    """The id is recorded where the queue confirms it; again it changes nothing. Another one is only noted."""
     job_id = sent_job(house, unknown=unknown)
     mine, other = (house.buy_by_hand({"prompt": f"By hand {unknown} {each}"}) for each in "ab")
     url = address_of(house).of(job_id, 1, SENT)
@@ -137,6 +137,7 @@ async def test_a_webhook_names_the_request_once(house, signer, unknown):
             assert await post(house, account, url, body, headers) == 200
         row = account.ledger.do(queries.job, job_id)
         assert (row.state, row.ticket.request_id, row.booked) == (State.IN_QUEUE, mine, False)
+        assert account.ledger.do(recovery.orphans, since_ms=0) == [(job_id, 1, other)]
         lost = OutcomeUnknown("no whole reply came")  # the process that waits for the reply learns of it
         ctx = house.context(account, row.run_id)
         assert (await _lost(ctx, job_id, 1, lost)).request_id == mine
@@ -168,6 +169,25 @@ async def test_a_webhook_of_an_attempt_that_was_given_up_is_a_finding(house, sig
     assert "fal may have billed it" in found.why
     warned = [each for each in caplog.records if each.levelname == "WARNING" and request_id in each.message]
     assert len(warned) == 2
+
+
+async def test_a_request_that_was_throttled_and_accepted_is_not_sent_again(house, signer, caplog):
+    """A gateway answered 429 for a POST that fal had taken; the webhook comes before the next one leaves."""
+    job_id = sent_job(house, unknown=False)
+    request_id = house.buy_by_hand({"prompt": f"By hand, throttled {time.monotonic()}"})
+    body = json.dumps({"request_id": request_id, "status": "OK", "payload": {}}).encode()
+    url = address_of(house).of(job_id, 1, SENT)
+    async with house.account() as account:
+        account.ledger.do(transitions.not_sent, job_id, why="429")
+        headers = signer.headers(request_id, body, time.time())
+        assert await post(house, account, url, body, headers) == 200
+        with pytest.raises(TurnedUp, match=request_id):
+            account.ledger.do(admission.refuse_turned_up, job_id)
+        assert account.ledger.do(recovery.orphans, since_ms=0) == [(job_id, 1, request_id)]
+    (warned,) = [
+        each for each in caplog.records if each.levelname == "WARNING" and request_id in each.message
+    ]
+    assert "whose request was taken for one that was not accepted" in warned.message
 
 
 @pytest.mark.parametrize("unknown", [True, False], ids=["unknown", "submitting"])

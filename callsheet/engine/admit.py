@@ -66,6 +66,9 @@ of them before the run ends. The reconcile loop looks more often, so whole looks
 
 MAX_SEED = 2**31 - 1
 
+TURNED_UP = "turned_up"
+"""The error of a job that is not bought because of TurnedUp."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -163,9 +166,7 @@ def send_again(
 def end_turned_up(tx: Transaction, job_id: int, *, slots: int, error: str) -> None:
     """End a job that is not bought because of TurnedUp: `failed`, with its maximum booked as spent."""
     attempt = admission.admit(tx, job_id, slots=slots, turned_up=True).number
-    settlement.fail_inputs(
-        tx, job_id, error_type="turned_up", error=error, charged="unknown", attempt=attempt
-    )
+    settlement.fail_inputs(tx, job_id, error_type=TURNED_UP, error=error, charged="unknown", attempt=attempt)
 
 
 @write()

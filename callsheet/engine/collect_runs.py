@@ -10,14 +10,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from callsheet.engine.admit import TURNED_UP
 from callsheet.engine.context import RunContext, context_of
 from callsheet.engine.finalize import finalize
 from callsheet.engine.job import render_job
-from callsheet.engine.paid_results import reopen_unfetched, unfetched_jobs
+from callsheet.engine.paid_results import HISTORY_KEPT_MS, reopen_unfetched, unfetched_jobs
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Interrupted
-from callsheet.ledger import JobRow, State, queries
+from callsheet.errors import Interrupted, TurnedUp
+from callsheet.ledger import JobRow, State, admission, queries, recovery
 from callsheet.reconciliation.account import AccountSession, claimed
 from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
 from callsheet.reconciliation.open_jobs import settle_ledger
@@ -33,7 +34,8 @@ FETCH_PAUSES_S = (0.5, 1.0)
 class PaidBefore:
     """Fingerprints of what a campaign has paid for and has no video of.
 
-    What is `waiting` may still be had. What is `lost`, fal says that it no longer has.
+    What is `waiting` may still be had, or was perhaps bought (TurnedUp). What is `lost`, fal says that it no
+    longer has.
     """
 
     waiting: frozenset[str] = frozenset()
@@ -79,9 +81,10 @@ async def collect_campaign(account: AccountSession, campaign: str) -> PaidBefore
 
     Returns what could not be fetched. What is `waiting` must not be bought again.
     """
+    turned_up = await _turned_up(account, campaign)
     before = await _paid_and_not_fetched(account, campaign)
     if not before:
-        return PaidBefore()
+        return PaidBefore(waiting=turned_up)
     with claimed(account.ledger, {row.run_id for row in before}) as mine:
         failed = [row for row in before if row.run_id in mine and row.state is State.FAILED]
         reopened = await reopen_unfetched(account, failed)
@@ -95,7 +98,7 @@ async def collect_campaign(account: AccountSession, campaign: str) -> PaidBefore
     after = await _paid_and_not_fetched(account, campaign)
     gone = {row.job_id for row in failed} - reopened.found - reopened.unsure.keys()
     return PaidBefore(
-        waiting=frozenset(row.fingerprint for row in after if row.job_id not in gone),
+        waiting=turned_up.union(row.fingerprint for row in after if row.job_id not in gone),
         lost=frozenset(row.fingerprint for row in after if row.job_id in gone),
     )
 
@@ -105,6 +108,22 @@ async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[
     rendered = await account.do(queries.open_jobs, states={State.RENDERED})
     ours = await account.do(queries.runs_of, campaign)
     return [row for row in (*rendered, *await unfetched_jobs(account)) if row.run_id in ours]
+
+
+async def _turned_up(account: AccountSession, campaign: str) -> frozenset[str]:
+    """Return the fingerprints of a campaign's jobs that are not bought again unasked, because of TurnedUp."""
+    ours = await account.do(queries.runs_of, campaign)
+    found: set[str] = set()
+    for job_id, _, _ in await account.do(recovery.orphans, since_ms=account.now_ms() - HISTORY_KEPT_MS):
+        row = await account.do(queries.job, job_id)
+        try:
+            await account.do(admission.refuse_turned_up, job_id)
+            turned_up = row.error_type == TURNED_UP
+        except TurnedUp:
+            turned_up = True
+        if turned_up and row.run_id in ours:
+            found.add(row.fingerprint)
+    return frozenset(found)
 
 
 async def _collected(account: AccountSession, run_id: str, of_all: Iterable[JobRow]) -> list[Finding]:

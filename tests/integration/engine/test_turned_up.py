@@ -5,8 +5,23 @@ from typing import Any
 import pytest
 
 from callsheet.engine import submit
+from callsheet.engine.cancel import cancel_pending
+from callsheet.engine.open_run import Selection
+from callsheet.engine.request import RunRequest
 from callsheet.engine.retry import prepare_retry
-from callsheet.ledger import AccountRef, Ledger, State, admission, queries, recovery, settlement, transitions
+from callsheet.engine.run import open_plan
+from callsheet.ledger import (
+    AccountRef,
+    Ledger,
+    State,
+    admission,
+    queries,
+    recovery,
+    runs,
+    settlement,
+    transitions,
+)
+from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +68,28 @@ async def test_a_job_whose_request_turned_up_is_bought_only_where_a_person_says_
     assert house.row(run_id).state is State.SUCCEEDED
     assert len(house.accepted(prompt)) == 1
     assert house.sound()
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_the_next_run_of_the_campaign_does_not_buy_it_either(house: Any, end: str) -> None:
+    """A schedule is no person: the next night leaves it out, and says so; `--again` buys it."""
+    prompt = f"A boat that turned up and {end}"
+    run_id, _ = given_up(house, prompt)
+    if end == "failed":
+        await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        cancel_pending(ledger, run_id, "given up")
+        ledger.do(runs.close_run, run_id)
+    seen: list[Selection] = []
+
+    async def next_night(*, again: bool) -> str:
+        request = RunRequest(sandbox=True, out=house.settings.out, again=again)
+        plan = make_plan(str(house.folder / "spring.csv"))
+        return await open_plan(plan, request, house.settings, review=lambda _, each: seen.append(each))
+
+    assert house.rows(await next_night(again=False)) == []
+    assert [len(each.waiting) for each in seen] == [1]
+    assert len(house.rows(await next_night(again=True))) == 1
 
 
 async def test_a_job_that_waits_to_be_sent_again_is_not_sent_once_its_request_turned_up(

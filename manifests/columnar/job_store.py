@@ -142,7 +142,8 @@ def _codes(column: Any) -> Numbers:
 
 def with_identities(table: Any) -> Any:
     """Return the table with one more column for each kind of picture: its identity, wherever it is kept."""
-    columns = {name: table[name] for name in (*PICTURE_COLUMNS, "pictures") if name in table.column_names}
+    names = [name for name in (*PICTURE_COLUMNS, "pictures") if name in table.column_names]
+    columns = {name: table[name].combine_chunks() for name in names}
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
     return table

@@ -15,9 +15,12 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from manifests import images
+from callsheet.errors import PlanChanged
+from manifests import images, planner
 from manifests.images import BadPicture, PictureFinder, materialised
 from manifests.job import Image, Job
+from manifests.plan_file import write_plan
+from manifests.planner import make_plan
 from pricing.catalog import load_catalog
 
 
@@ -276,3 +279,27 @@ def test_data_becomes_a_file_for_the_run(tmp_path: Path) -> None:
     assert {each.value for each in made.references} == {str(path)}
     assert made.fingerprint == job.fingerprint
     assert materialised(made, tmp_path / "elsewhere") == made
+
+
+@pytest.mark.parametrize("few_jobs", [-1, 1000])
+def test_a_plan_file_names_the_rows_with_pictures_that_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_jobs: int
+) -> None:
+    """Of pictures on disk the content counts, also of one that another row has as well."""
+    monkeypatch.setattr(planner, "FEW_JOBS", few_jobs)
+    (tmp_path / "a.png").write_bytes(_picture())
+    (tmp_path / "b.png").write_bytes(_picture())
+    rows = ["a,fox,a.png", "b,cat,b.png", "c,dog,", "d,owl,a.png"]
+    shots, plan = tmp_path / "shots.csv", tmp_path / "plan.json"
+
+    def write() -> None:
+        lines = [f"{row},seedance-1.0-lite" for row in rows]
+        shots.write_text("\n".join(["custom_id,prompt,image_url,model", *lines]) + "\n")
+
+    write()
+    write_plan(make_plan(shots), plan)
+    (tmp_path / "b.png").write_bytes(_picture("PNG", (640, 400)))
+    rows[3] = "d,eagle,a.png"
+    write()
+    with pytest.raises(PlanChanged, match="2 rows changed: b, d"):
+        make_plan(plan)

@@ -15,6 +15,7 @@ from callsheet.engine.coordinator import coordinating
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out_campaign, finish, opened
 from callsheet.engine.schedule_rules import ScheduleRules
+from callsheet.engine.stopping import handlers_kept
 from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
 from tasks.flow_run import ended, following_flow_run
@@ -42,8 +43,9 @@ async def run_campaign(request: RunRequest, schedule: ScheduleRules = DEFAULT_RU
     async def carry(each: RunRequest) -> dict[str, Any]:
         return await carried_out(each, is_asked=each is request)
 
-    async with refusals_told(request):
-        summary = await carry_out_campaign(request, carry)
+    with handlers_kept():  # a flow that this one is part of goes on, and can be interrupted
+        async with refusals_told(request):
+            summary = await carry_out_campaign(request, carry)
     return ended(summary)
 
 

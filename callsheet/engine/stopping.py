@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
@@ -111,14 +112,13 @@ async def stop_under(outer: StopSignal) -> AsyncIterator[StopSignal]:
 
 
 @contextmanager
-def signals_to(stop: StopSignal) -> Iterator[None]:
-    """Let SIGINT drain and then stop, and SIGTERM stop at once, while inside.
-
-    The handlers that stood before are put back. A run under a Prefect worker leaves Prefect's own in place.
-    """
+def handlers_kept() -> Iterator[None]:
+    """Put back the process's handlers of SIGINT and SIGTERM that stood before, whatever took them inside."""
+    if not _has_signals():
+        yield
+        return
     loop = asyncio.get_running_loop()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    take_signals(stop)
     try:
         yield
     finally:
@@ -127,8 +127,28 @@ def signals_to(stop: StopSignal) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def signals_to(stop: StopSignal) -> Iterator[None]:
+    """Let SIGINT drain and then stop, and SIGTERM stop at once, while inside.
+
+    The handlers that stood before are put back. A run under a Prefect worker leaves Prefect's own in place.
+    """
+    with handlers_kept():
+        take_signals(stop)
+        yield
+
+
 def take_signals(stop: StopSignal, *, terminate: Callable[[], object] | None = None) -> None:
-    """Let SIGINT drain and then stop, and SIGTERM stop at once (or call `terminate`), from here on."""
+    """Let SIGINT drain and then stop, and SIGTERM stop at once (or call `terminate`), from here on.
+
+    In another thread than the main one nothing is taken: signals do not reach it.
+    """
+    if not _has_signals():
+        return
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop.interrupt)
     loop.add_signal_handler(signal.SIGTERM, terminate or (lambda: stop.stop(Interrupted("terminated"))))
+
+
+def _has_signals() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -360,11 +360,16 @@ def test_an_unfinished_run_of_rows_in_memory_goes_on_first(place):
 
 @pytest.mark.prefect
 def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
-    """A flow of one's own calls run_campaign and gets its summary."""
-    code = (
-        "import asyncio, json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from own_flow import nightly_shots; print(json.dumps(asyncio.run(nightly_shots(Path.cwd()))))"
-    )
+    """A flow of one's own calls run_campaign and gets its summary. Ctrl-C is for it again afterwards."""
+    code = """if True:
+        import asyncio, json, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
+        from own_flow import nightly_shots
+        async def main():
+            before = signal.getsignal(signal.SIGINT)
+            summary = await nightly_shots(Path.cwd())
+            return summary | {"interruptible": signal.getsignal(signal.SIGINT) is before}
+        print(json.dumps(asyncio.run(main())))
+    """
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT / "examples" / "python")],
         capture_output=True,
@@ -379,7 +384,7 @@ def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["succeeded"], summary["failed"]) == (2, 0)
+    assert (summary["succeeded"], summary["failed"], summary["interruptible"]) == (2, 0, True)
     assert Path(summary["dir"]).parent == place / "runs"
 
 

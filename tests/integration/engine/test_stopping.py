@@ -1,13 +1,14 @@
 """A stop reaches what waits between two tries: nothing leaves after it, and nothing stays held."""
 
 import asyncio
+import signal
 
 import pytest
 
 from callsheet.engine.admit import admit_and_send
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
-from callsheet.engine.stopping import StopSignal
+from callsheet.engine.stopping import StopSignal, handlers_kept, take_signals
 from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
 from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
 
@@ -177,3 +178,25 @@ async def test_a_run_that_is_stopped_before_it_begins_ends_with_a_summary(house,
     assert (summary["stopped_by"], summary["exit_code"]) == ("terminated", 130)
     assert house.row(run_id).state is State.PENDING
     assert house.accepted("stopped before it began") == []
+
+
+async def test_signals_are_the_callers_again_after_a_run():
+    """A flow that goes on after its subflow could not be ended by Ctrl-C, nor by SIGTERM."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with handlers_kept():
+        take_signals(StopSignal())
+        assert [signal.getsignal(number) for number in numbers] != before
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+async def test_a_run_in_another_thread_takes_no_signals():
+    """Python lets only the main one have them: a flow in a thread of a service failed."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def begin():
+        with handlers_kept():
+            take_signals(StopSignal())
+
+    await asyncio.to_thread(asyncio.run, begin())
+    assert signal.getsignal(signal.SIGTERM) is before

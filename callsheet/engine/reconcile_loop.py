@@ -18,7 +18,7 @@ from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import render_job
 from callsheet.engine.price_check import catch_up
-from callsheet.errors import CallsheetError, ClaimLost
+from callsheet.errors import CallsheetError, ClaimLost, LedgerUnavailable
 from callsheet.ledger import AT_FAL, JobRow, State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconciliation.findings import Finding, Findings, Outcome
@@ -143,6 +143,8 @@ def _noted(ctx: RunContext) -> Iterator[None]:
         yield
     except ClaimLost as lost:
         ctx.stop.stop(lost)
+    except LedgerUnavailable as away:  # the run waits for it, and no job of it is left because of this
+        logger.warning("reconciling was broken off: %s", away, extra={"run": ctx.run.run_id})
     except Exception as error:  # noqa: BLE001 -- no caller awaits this task, so the error would be lost
         logger.warning("reconciling failed: %r", error, extra={"run": ctx.run.run_id})
         ctx.state.note_unfinished(

@@ -14,9 +14,10 @@ import pytest
 import callsheet
 from callsheet.engine import outage
 from callsheet.engine.context import RunContext
+from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.run import carry_out
 from callsheet.errors import LedgerUnavailable
-from callsheet.ledger import Ledger, verify
+from callsheet.ledger import Ledger, queries, verify
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
@@ -126,3 +127,14 @@ async def test_a_run_goes_on_wherever_the_ledger_is_lost(house, monkeypatch, *, 
     assert (summary["exit_code"], summary["statuses"]) == (0, {"succeeded": len(prompts)})
     assert [len(house.accepted(prompt)) for prompt in prompts] == [1] * len(prompts)
     assert ledger.uses[1] < len(prompts)  # the last jobs lose nothing: every step was lost for another one
+
+
+@pytest.mark.anyio
+async def test_an_outage_is_no_job_that_was_not_finished(house):
+    """A look for unknown requests that meets it is broken off, and the summary names nothing for it."""
+    run_id = house.open_run("a,A boat in an outage")
+    async with house.account() as account:
+        ledger = OftenLost(account.do, is_committed=False)
+        ctx = house.context(replace(account, do=ledger), run_id)
+        await settle_rest(ctx)
+    assert (ledger.uses[queries.open_jobs], ctx.state.unfinished) == (1, [])

@@ -213,7 +213,7 @@ def _cells(row: ResultRow, run: Run) -> Mapping[str, str]:
         "duration_s": None if row.duration_s is None else f"{row.duration_s:.2f}",
         "seed": row.seed_used if row.seed_used is not None else row.job.seed,
         "model": row.model,
-        "resolution": row.job.resolution,
+        "resolution": row.job.shot.resolution,
         "aspect_ratio": row.job.aspect_ratio.replace(":", "x"),
         "take": row.job.take,
         "custom_id": row.custom_id,

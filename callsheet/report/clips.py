@@ -116,7 +116,7 @@ def _document(
         "model": row.model,
         "task": row.job.endpoint.task,
         "client": clean(row.job.client),
-        "resolution": row.job.resolution,
+        "resolution": row.job.shot.resolution,
         "shape": _shape(row),
         "seconds": row.duration_s,
         "sound": bool(row.has_audio),
@@ -166,7 +166,7 @@ def _shape(row: ResultRow) -> str:
     """Say what the clip is, or, where there is none, what was asked for."""
     if row.width_px is None or row.duration_s is None:
         length = length_text(row.job.shot)
-        return f"{row.job.resolution} · {row.job.aspect_ratio} · {length}"
+        return f"{row.job.shot.resolution} · {row.job.aspect_ratio} · {length}"
     sound = " · sound" if row.has_audio else ""
     return f"{row.width_px} × {row.height_px} · {row.duration_s:.2f} s · {row.fps:g} fps{sound}"  # noqa: RUF001
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from callsheet.cli.commands.finish import why_nothing
+from callsheet.delivery.kept_clips import kept_clips
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import changes_of
 from callsheet.engine.results import result_rows, write_report
@@ -89,6 +90,17 @@ async def test_a_kept_draft_is_bought_at_full_size_as_the_same_row(house: Any) -
     media = house.folder / "runs" / run_id / "media"
     assert {path.name for path in media.glob("*.mp4")} == {"a.mp4", "a-1080p.mp4", "b.mp4"}
     assert house.sound()
+
+
+async def test_drafts_and_finishes_are_delivered_by_the_resolution_of_their_files(house: Any) -> None:
+    """The row's own is that of neither."""
+    run_id = await drafted(house, "A boat delivered", "a", "b")
+    await finish(house, run_id, "a")
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run = ledger.do(queries.run, run_id)
+        clips = kept_clips(ledger, run, None, everything=True, client=None, name="{custom_id}_{resolution}")
+    assert [clip.name for clip in clips] == ["a_1080p", "b_480p"]
 
 
 async def test_a_lost_reply_of_a_finish_is_found_and_not_bought_again(house: Any) -> None:

@@ -205,6 +205,14 @@ def test_a_draft_is_called_one_until_it_is_finished(make_row: MakeRow) -> None:
     assert clip_of(make_row(draft_nano=1, finish_nano=2))["label"] == "finished"
 
 
+def test_the_resolution_of_a_clip_is_that_of_its_file(make_row: MakeRow) -> None:
+    """The row's own is that of neither a draft nor its finish; the page's filter finds both."""
+    draft = make_row(endpoint="bytedance/seedance-2.5/text-to-video", draft=True)
+    finish = make_row(endpoint="bytedance/seedance-2.5/draft/complete", draft=True, draft_id="d")
+    found = [clip_of(row)["resolution"] for row in (draft, finish, make_row())]
+    assert found == ["480p", "1080p", "720p"]
+
+
 def test_flags_are_kinds_with_their_texts(make_row: MakeRow) -> None:
     """A clip can be filtered by what is wrong with it."""
     flags = clip_of(make_row(flags="black 0-1.2 s; hard_cut 2.5 s"))["flags"]

@@ -15,7 +15,7 @@ from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
 from manifests.parse_cells import Context
 from manifests.plan_rows import manifest_cells
 from manifests.problems import Problems
-from manifests.selection import run_of, tables_of_run, verdict_column
+from manifests.selection import is_draft, run_of, tables_of_run, verdict_column
 from manifests.table import Row
 from manifests.validate import read_row
 from pricing.catalog import Catalog
@@ -89,7 +89,7 @@ def kept_drafts(source: Path, catalog: Catalog) -> tuple[str, list[Quote]]:
             continue
         run_id = own
         for row in table.rows():
-            if row.cells[verdict].strip().casefold() == "keep" and row.cells.get("draft", "") == "true":
+            if row.cells[verdict].strip().casefold() == "keep" and is_draft(row):
                 job = read_row(row, context, Problems())
                 if job is not None and job.draft:
                     prices.append(quote(catalog, finish_shot(catalog, job.shot)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.error_file import may_be_ours, restored
 from manifests.readers import as_table, local_files, open_manifests
+from manifests.spellings import flag
 from manifests.table import ReadOptions, Row, Table, shown
 
 VERDICTS = ("keep", "retake", "reject")
@@ -77,11 +78,16 @@ def _of_table(table: Table, *, drafts: bool) -> list[Kept]:
         raise ManifestError(problems)
     rows = table.rows()
     if drafts and RUN_COLUMN in table.columns:
-        rows = (row for row in rows if row.cells.get("draft", "") == "true")
+        rows = filter(is_draft, rows)
     kept = list(_rows(rows, verdict_column(table), problems))
     if problems:
         raise ManifestError(problems)
     return kept
+
+
+def is_draft(row: Row) -> bool:
+    """Say whether a row of a selection.csv is a draft, as a spreadsheet may write it."""
+    return flag(row.cells.get("draft", "").strip()) is True
 
 
 def tables_of_run(source: Path) -> list[Table]:

@@ -133,6 +133,14 @@ def test_what_is_kept_is_read_from_the_same_file(tmp_path: Path) -> None:
     assert [each.custom_id for each in read_kept([path], option="--keep", drafts=True)] == ["d"]
 
 
+@pytest.mark.parametrize("written", ["true", "TRUE", "WAHR", " VRAI", "1"])
+def test_a_kept_draft_is_one_however_a_spreadsheet_writes_true(tmp_path: Path, written: str) -> None:
+    """Excel saves `true` in capitals, or in the language of its user."""
+    path = selection(tmp_path, KEPT, DRAFT.replace("true", written))
+    assert [each.custom_id for each in read_kept([path], option="--keep", drafts=True)] == ["d"]
+    assert len(kept_drafts(path, CATALOG)[1]) == 1
+
+
 def test_the_kept_drafts_of_a_selection_are_priced(tmp_path: Path) -> None:
     """What finishing them costs is known before; other kept rows and other files cost nothing."""
     run_id, prices = kept_drafts(selection(tmp_path, KEPT, DRAFT, AGAIN), CATALOG)

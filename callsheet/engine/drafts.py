@@ -13,17 +13,18 @@ from callsheet.engine.context import open_account
 from callsheet.engine.open_run import refuse_frozen, refuse_unless_it_fits, require_a_cap, room_for
 from callsheet.engine.request import RunRequest
 from callsheet.engine.retry import RETRIED
-from callsheet.errors import ManifestError, Problem
+from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.ledger import JobRow, Ledger, NewFinish, Run, State, admission, finishing, queries
 from callsheet.provider.platform_messages import iso
 from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings
-from callsheet.wording import command
+from callsheet.wording import command, number_of
 from manifests.job import Job, decode_job, encode_job
 from manifests.names import NAME_MAX_CHARS, folded
 from manifests.selection import Kept, meant_id
 from pricing.budgets import Cap, Spend, choose
 from pricing.catalog import Catalog
+from pricing.money import usd_rounded_up
 from pricing.pins import at_pin, read_pins
 from pricing.quotes import Quote, finish_shot, quote
 from pricing.render_times import RenderKind
@@ -115,8 +116,8 @@ async def order_finishes(
     """Plan the finishes of the kept drafts, and write them into the ledger as the jobs' second purchase.
 
     Nothing is sent yet. Raises ManifestError, naming each, for kept rows that cannot be finished, OverBudget
-    where all of them do not fit and `fit` is off, UsageError without any cap, and Busy where a living process
-    owns the run.
+    where all of them do not fit and `fit` is off, UsageError without any cap and where the run has other jobs
+    to buy, and Busy where a living process owns the run.
     """
     sandbox = RunRequest.of(run).sandbox
     async with open_account(settings) as account:
@@ -145,6 +146,7 @@ def _planned(
     """Choose the kept drafts, price them at the run's prices and see what fits."""
     catalog = at_pin(account.catalog, read_pins(run.prices, account.catalog)[-1])
     rows = ledger.do(queries.jobs, run.run_id)
+    _refuse_unsent(run, rows, sandbox=sandbox)
     drafts, done = _kept_drafts(rows, keep, catalog, now_ms=account.now_ms(), sandbox=sandbox)
     taken = {folded(row.output_name) for row in rows}
     finishes = tuple(_finish(draft, catalog, taken) for draft in drafts)
@@ -163,6 +165,18 @@ def _planned(
         finishes=tuple(finishes[at] for at in choice.taken),
         left=tuple(finishes[at] for at in choice.left),
     )
+
+
+def _refuse_unsent(run: Run, rows: Iterable[JobRow], *, sandbox: bool) -> None:
+    """Raise UsageError where the run has other jobs to buy: who finishes drafts has not asked for them."""
+    left = [row for row in rows if row.state in (State.PENDING, State.HELD) and not row.is_finish]
+    if left:
+        resume, cancel = (command(verb, run.run_id, sandbox=sandbox) for verb in ("resume", "cancel"))
+        most = usd_rounded_up(sum(row.maximum_nano for row in left))
+        raise UsageError(
+            f"run {run.run_id} has {number_of(len(left), 'job')} that it has not bought so far, for at most "
+            f"{most}; nothing was sent. Buy them with `{resume}`, or give them up with `{cancel}` first"
+        )
 
 
 def _kept_drafts(

@@ -11,10 +11,12 @@ import pytest
 
 from callsheet.cli.commands.finish import why_nothing
 from callsheet.delivery.kept_clips import kept_clips
+from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.drafts import FinishPlan, order_finishes
+from callsheet.engine.job import render_job
 from callsheet.engine.open_run import changes_of
 from callsheet.engine.results import result_rows, write_report
-from callsheet.errors import ManifestError, OverBudget
+from callsheet.errors import ManifestError, OverBudget, UsageError
 from callsheet.ledger import JobRow, Ledger, State, queries
 from manifests.planner import make_plan
 from manifests.selection import Kept
@@ -101,6 +103,24 @@ async def test_drafts_and_finishes_are_delivered_by_the_resolution_of_their_file
         run = ledger.do(queries.run, run_id)
         clips = kept_clips(ledger, run, None, everything=True, client=None, name="{custom_id}_{resolution}")
     assert [clip.name for clip in clips] == ["a_1080p", "b_480p"]
+
+
+async def test_a_run_with_jobs_to_buy_finishes_nothing(house: Any) -> None:
+    """It was stopped, and going on with it would buy them as well, at a price that nobody was shown."""
+    source = house.folder / "drafts.csv"
+    rows = [f"{name},A boat of a stopped run {name},seedance-2.5,16:9,4,true\n" for name in "ab"]
+    source.write_text("custom_id,prompt,model,aspect_ratio,duration,draft\n" + "".join(rows))
+    run_id = str(house.open_source(source))
+    async with house.account() as account:
+        await render_job(house.context(account, run_id), one(house, run_id).job_id)
+    with pytest.raises(UsageError, match=r"has 1 job that it has not bought so far, .*0\.8") as no:
+        await finish(house, run_id, "a")
+    assert f"`callsheet resume {run_id} --sandbox`" in str(no.value)
+    assert not one(house, run_id).is_finish
+    with Ledger.open(house.settings.ledger) as ledger:
+        cancel_pending(ledger, run_id, "given up")
+    assert len((await finish(house, run_id, "a")).finishes) == 1
+    assert len((await finish(house, run_id, "a")).done) == 1  # the command again goes on with the finish
 
 
 async def test_a_lost_reply_of_a_finish_is_found_and_not_bought_again(house: Any) -> None:

@@ -29,7 +29,7 @@ from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
 from manifests.selection import campaign_of, retakes_of, run_of
 from manifests.table import ReadOptions, Row, Table, shown
-from manifests.validate import check_rows
+from manifests.validate import check_rows, not_priced
 from pricing.budgets import Cap, client_key
 from pricing.catalog import Catalog, load_catalog
 from pricing.money import parse_usd
@@ -317,6 +317,6 @@ def _priced(row: Row, job: Job, catalog: Catalog, notes: Problems) -> PlannedJob
     try:
         price = quote(catalog, job.shot)
     except LookupError as error:
-        notes.wrong(row, "model", f"{error.args[0]}, so this job cannot be bought")
+        notes.wrong(row, "model", not_priced(error))
         return None
     return PlannedJob(job, price, job.fingerprint, row.cells, row.file)

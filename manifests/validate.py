@@ -113,6 +113,11 @@ def task_problem(options: Mapping[str, Any], references: Sequence[Image]) -> tup
     return None
 
 
+def not_priced(error: LookupError) -> str:
+    """Say that the price book has no price for a job, which is the catalog's `error`."""
+    return f"{error.args[0]}, so this job cannot be bought"
+
+
 def _check_characters(row: Row, notes: Problems) -> None:
     for name, cell in row.cells.items():
         if UNPRINTABLE.search(cell):

@@ -13,6 +13,7 @@ from callsheet.ledger import schema
 from callsheet.ledger.accounts import TOTAL
 from callsheet.ledger.records import JobRow, Output, Range, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
+from callsheet.ledger.steps import no_such_job
 from callsheet.ledger.transaction import Transaction, chunks, read
 from callsheet.ticket import Ticket
 from manifests.diff import MadeJob
@@ -200,7 +201,7 @@ def job(tx: Transaction, job_id: int) -> JobRow:
     """Return one job. Raises UsageError for an unknown one."""
     row = tx.execute(_one_job, {"wanted": job_id}).one_or_none()
     if row is None:
-        raise UsageError(f"the ledger has no job {job_id}")
+        raise no_such_job(job_id)
     return _as_job(row)
 
 

@@ -15,6 +15,7 @@ from callsheet.errors import JudgedMeanwhile, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.queries import IS_MADE, LOOK_UP_AT_ONCE
 from callsheet.ledger.records import Change, Review
+from callsheet.ledger.steps import no_such_job
 from callsheet.ledger.transaction import Transaction, chunks, read, write
 from manifests.retakes import shot_of
 from manifests.selection import VERDICTS
@@ -51,7 +52,7 @@ def judge(
         if len(text) > most:
             raise UsageError(f"the {name} has {len(text):,} characters; at most {most:,} are allowed")
     if tx.execute(select(schema.job.c.job_id).where(schema.job.c.job_id == job_id)).first() is None:
-        raise UsageError(f"the ledger has no job {job_id}")
+        raise no_such_job(job_id)
     last = latest(tx, [job_id]).get(job_id)
     if seen is not None and last is not None and last.review_id > seen:
         raise JudgedMeanwhile(f"{last.by or 'somebody'} has judged this clip meanwhile; look again")

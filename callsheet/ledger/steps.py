@@ -68,6 +68,11 @@ class Current:
         logger.info(text, self.run_id, self.job_id, self.number, *values, extra=extra, stacklevel=2)
 
 
+def no_such_job(job_id: int) -> UsageError:
+    """Return the error for a job that the ledger does not have."""
+    return UsageError(f"the ledger has no job {job_id}")
+
+
 def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Current:
     """Read a job and its last submission.
 
@@ -77,7 +82,7 @@ def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Curr
     """
     row: Any = tx.execute(_current, {"wanted": job_id}).one_or_none()
     if row is None:
-        raise UsageError(f"the ledger has no job {job_id}")
+        raise no_such_job(job_id)
     if attempt is not None and attempt != row.number:
         raise IllegalTransition(
             f"submission {attempt} of job {job_id} is over: another process works on number {row.number}"
@@ -128,7 +133,7 @@ def step_many(
     rows = tx.rows_with(query, table.c.job_id, job_ids)
     found = {job_id: (State(state), number) for job_id, state, number in rows}
     if missing := set(job_ids) - set(found):
-        raise UsageError(f"the ledger has no job {min(missing)}")
+        raise no_such_job(min(missing))
     if not found:
         return
     events = [

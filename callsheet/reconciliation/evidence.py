@@ -104,6 +104,11 @@ def digest(body: Mapping[str, Any]) -> str | None:
         return None
 
 
+def wrong_id(item: HistoryItem, job_id: int) -> str:
+    """Say whose request it is that another job has."""
+    return f"request {item.request_id} holds what job {job_id} sent, not this job"
+
+
 def is_exactly(item: HistoryItem, arguments_sha256: str | None) -> bool:
     """Say whether the history shows exactly the body that was sent, nothing added."""
     return item.input is not None and arguments_sha256 is not None and digest(item.input) == arguments_sha256

@@ -30,7 +30,7 @@ from callsheet.reconciliation.account import (
     sent_ms,
     submission_of,
 )
-from callsheet.reconciliation.evidence import Due, certain_now_ms, digest, fitting, is_exactly
+from callsheet.reconciliation.evidence import Due, certain_now_ms, digest, fitting, is_exactly, wrong_id
 from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
 from callsheet.reconciliation.unknown import find_orphans, note_seen, settle_unknown
 
@@ -62,7 +62,7 @@ async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
     other = sent.get(digest(item.input))
     if other is None:
         return False
-    why = f"request {item.request_id} holds what job {other.job_id} sent, not this job"
+    why = wrong_id(item, other.job_id)
     await account.do(transitions.misname, row.job_id, why=why, attempt=row.attempt)
     return True
 

@@ -58,6 +58,7 @@ from callsheet.reconciliation.evidence import (
     fitting,
     is_exactly,
     match,
+    wrong_id,
 )
 from callsheet.reconciliation.findings import Finding, finding
 
@@ -266,7 +267,7 @@ async def _taken_back(
     sent = submission_of(row).arguments_sha256
     if owner not in idle or owner.state not in AT_FAL or not is_exactly(item, sent):
         return False
-    why = f"request {item.request_id} holds what job {row.job_id} sent, not this job"
+    why = wrong_id(item, row.job_id)
     try:
         await account.do(transitions.misname, owner.job_id, why=why, attempt=owner.attempt)
     except IllegalTransition:  # it has ended since it was read

@@ -50,6 +50,7 @@ from manifests.table import CELL_LIMIT_BYTES, printable, shown
 from manifests.validate import (
     INSTRUCTIONS,
     UNLISTED,
+    not_priced,
     read_row,
     references_problem,
     task_problem,
@@ -203,7 +204,7 @@ class Checker:
         try:
             price = quote(self._context.catalog, shot_of(endpoint, options, size, input_ms(endpoint, files)))
         except LookupError as error:
-            return "model", f"{error.args[0]}, so this job cannot be bought"
+            return "model", not_priced(error)
         text, fingerprinted = combo_text(endpoint, options, price), options_text(endpoint.id, options)
         return Combination(endpoint, options, price, given, text, fingerprinted)
 

@@ -113,14 +113,18 @@ def accepted_rates(catalog: Catalog, checks: Iterable[PriceCheck]) -> tuple[Rate
 
     All rows of an endpoint move in the proportion of the one that is listed. Where endpoints of one model
     differ from each other, the highest counts. Where the list may mean several rows (a model with a price of
-    its own for sound), the nearest one is taken to be meant, and none falls below the book.
+    its own for sound), the nearest one is taken to be meant, and none falls below the book; where the nearest
+    one would fall, none stays below what is listed either, as that may be billed.
     """
     factors: dict[str, Fraction] = {}
+    floors: dict[str, list[ListedPrice]] = {}
     for each in differing(checks):
         factor = _factor(each)
         for subject in {rate.of for rate in each.book}:
             factors[subject] = max(factor, factors.get(subject, factor))
-    return tuple(_moved(rate, factors.get(rate.of)) for rate in catalog.rates)
+            if factor == 1 and each.listed:
+                floors.setdefault(subject, []).append(each.listed)
+    return tuple(_moved(rate, factors.get(rate.of), floors.get(rate.of, ())) for rate in catalog.rates)
 
 
 def _factor(check: PriceCheck) -> Fraction:
@@ -132,10 +136,12 @@ def _factor(check: PriceCheck) -> Fraction:
     return factor if len(set(own)) == 1 else max(factor, Fraction(1))
 
 
-def _moved(rate: Rate, factor: Fraction | None) -> Rate:
+def _moved(rate: Rate, factor: Fraction | None, floors: Sequence[ListedPrice]) -> Rate:
     if factor is None:
         return rate
     nano, input_nano = (ceil_div(each * factor.numerator, factor.denominator) for each in _prices(rate))
+    least = [each.nano_each * rate.unit.count for each in floors if each.nano_each and _same_kind(each, rate)]
+    nano = max([nano, *(ceil_div(each.numerator, each.denominator) for each in least)])
     return replace(rate, nano=nano, input_nano=input_nano)
 
 

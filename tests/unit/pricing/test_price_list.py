@@ -7,10 +7,14 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pricing.bills import cost_of_units
 from pricing.catalog import load_catalog
 from pricing.pins import Pin, catalog_at, first_pin, pins_text, read_pins, with_rates
 from pricing.price_list import accepted_rates, check_prices, differing
+from pricing.quotes import Shot, quote
 from pricing.rates import Bill, Rate, RateKey, learned_rates, rates_sha256
 from pricing.units import ListedPrice, Unit, parse_unit
 
@@ -151,7 +155,15 @@ def test_the_captured_list_agrees_with_the_book(endpoint_id: str) -> None:
             {FIFTEEN: "0.0015"},
             {("seedance-1.5-pro", True): 3_000_000_000, ("seedance-1.5-pro", False): 1_500_000_000},
         ),
-        ({FIFTEEN: "0.0020"}, {}),
+        # 2 is nearer to the price with sound, which does not fall. A clip without may be billed at 2.
+        (
+            {FIFTEEN: "0.0020"},
+            {("seedance-1.5-pro", True): 2_400_000_000, ("seedance-1.5-pro", False): 2_000_000_000},
+        ),
+        (
+            {FIFTEEN: "0.0010"},
+            {("seedance-1.5-pro", True): 2_400_000_000, ("seedance-1.5-pro", False): 1_200_000_000},
+        ),
         ({TWO: "0.021"}, {("seedance-2.0", None): 21_000_000}),
         ({TWO: "0.007"}, {("seedance-2.0", None): 7_000_000}),
     ],
@@ -173,6 +185,21 @@ def test_what_is_held_once_other_prices_are_accepted(
             if (each.of, each.audio, each.resolution, each.video_input) == (of, audio, None, None)
         )
         assert found == nano
+
+
+@given(st.integers(600, 4_800), st.booleans())
+def test_what_is_held_covers_a_bill_at_the_listed_price_once_it_is_accepted(
+    thousandths: int, sound: bool
+) -> None:
+    """Whatever fal lists: its units cost no more than the hold, at that price or the rate of the clip."""
+    line = listed(FIFTEEN, str(Decimal(thousandths) / 1000), "1m tokens")
+    checks = check_prices(CATALOG, [FIFTEEN], [line])
+    pin = Pin(1, "later", accepted_rates(CATALOG, checks), listed={FIFTEEN: line})
+    catalog = catalog_at(CATALOG, [pin], 1)
+    shot = Shot(CATALOG.endpoints[FIFTEEN], "720p", "16:9", 5, audio=sound)
+    price = quote(catalog, shot)
+    units = Decimal(price.width_px * price.height_px * (price.frames + 1)) / 1024 / 10**6
+    assert (cost_of_units(catalog, shot, units) or 0) <= price.maximum_nano
 
 
 def test_all_rates_of_a_model_move_together() -> None:

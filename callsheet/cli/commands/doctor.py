@@ -87,7 +87,7 @@ def _ledger(settings: Settings) -> Finding:
             if not is_remote(settings.out):
                 refuse_older_ledger(ledger, Path(settings.out))
             shown, broken = ledger.label, ledger.do(verify.verify)
-    except CallsheetError as error:
+    except (CallsheetError, OSError) as error:
         return False, str(error)
     return not broken, f"{shown}: " + ("no errors" if not broken else "; ".join(broken[:3]))
 

@@ -63,6 +63,16 @@ def test_the_doctor_goes_on_where_the_data_folder_cannot_be_used(shots, call, mo
     assert "it is a file; set CALLSHEET_DATA_DIR" in found["ledger"]["text"]
     assert not found["disk"]["ok"]
     assert "is not a writable folder" in found["disk"]["text"]
+
+
+def test_the_doctor_goes_on_where_the_folder_for_runs_is_a_file(shots, call, monkeypatch):
+    """It looks there for the mark of a newer ledger, and ended with an internal error."""
+    monkeypatch.setenv("CALLSHEET_OUT", str(shots))
+    code, out, _ = call("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert f"Not a directory: '{shots}/" in found["ledger"]["text"]
+    assert f"{shots} is not a writable folder; set CALLSHEET_OUT" in found["disk"]["text"]
     assert "versions" in found
 
 

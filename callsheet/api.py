@@ -40,7 +40,7 @@ from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger
 from callsheet.reconciliation.findings import Findings
 from callsheet.report.summary import RunSummary
-from callsheet.settings import Settings, settings_from
+from callsheet.settings import Settings, refuse_unclear, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.planner import make_plan
 from manifests.readers import written_rows
@@ -294,6 +294,7 @@ async def retry_async(
     has made or paid for and, with `all_failures`, what could be fetched. Raises UsageError where there is no
     such run, LedgerError (Busy) where a living process owns it, AccountError without a key.
     """
+    refuse_unclear(all_failures=all_failures, again=again)
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id, latest_of_all=True)
     request = continued(found, accept_prices=accept_prices)
     settings = settings_for(request)
@@ -318,6 +319,7 @@ async def finish_async(
     drafts that cannot be finished, OverBudget where they do not fit, UsageError where there is no such run,
     LedgerError (Busy) where a living process owns it, AccountError without a key.
     """
+    refuse_unclear(fit=fit)
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)

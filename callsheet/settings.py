@@ -155,11 +155,22 @@ def sandbox_ledger(settings: Settings) -> Settings:
     return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))
 
 
+def refuse_unclear(**switches: object) -> None:
+    """Raise UsageError, which names the argument, for a switch that is neither True nor False.
+
+    Python takes "false" for true, and what somebody did not want would be bought.
+    """
+    for name, value in switches.items():
+        if value not in (True, False):
+            raise UsageError(f"{name}: found {value!r}: give True or False")
+
+
 def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Settings:
     """Read the settings, with `sandbox` those of the sandbox's ledger.
 
     Raises UsageError naming the variable, what it holds and what it may hold.
     """
+    refuse_unclear(sandbox=sandbox)
     given: dict[str, str | int | Path | Secret | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()

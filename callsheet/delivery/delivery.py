@@ -29,7 +29,7 @@ from callsheet.ledger import Ledger, Run
 from callsheet.media.mp4 import check_boxes
 from callsheet.report.rows import iso_utc
 from callsheet.sandbox.text import OWN_FONT, font_for, packages_for, system_fonts
-from callsheet.settings import Settings, settings_from
+from callsheet.settings import Settings, refuse_unclear, settings_from
 from manifests.readers.remote import bare_address, is_remote
 from manifests.selection import Kept, read_kept
 from manifests.table import shown
@@ -137,6 +137,7 @@ async def deliver_async(
     check_packages_are_ours()
     refuse_other_kinds(str, name=name, client=client)
     refuse_other_kinds(str | os.PathLike, to=to)
+    refuse_unclear(everything=everything)
     if keep is not None and everything:
         raise UsageError("give keep or everything")
     kept = None if keep is None else read_kept(keep, option="keep")

@@ -152,6 +152,24 @@ def test_a_value_that_an_option_does_not_take_is_refused_by_its_name(place, verb
         getattr(callsheet, verb)([ROW], **{"budget_usd": "1", "sandbox": True, **option})
 
 
+@pytest.mark.parametrize(
+    ("act", "name"),
+    [
+        (lambda text: callsheet.plan([ROW], sandbox=text), "sandbox"),
+        (lambda text: callsheet.resume("x", sandbox=text), "sandbox"),
+        (lambda text: callsheet.retry("x", again=text), "again"),
+        (lambda text: callsheet.retry("x", all_failures=text), "all_failures"),
+        (lambda text: callsheet.finish("x", keep="y", fit=text), "fit"),
+        (lambda text: callsheet.deliver("x", everything=text), "everything"),
+    ],
+    ids=["plan", "resume", "again", "all failures", "finish", "deliver"],
+)
+def test_a_text_is_no_switch(place, act, name):
+    """As a variable of the environment has it: `again="false"` bought again what was paid for."""
+    with pytest.raises(UsageError, match=f"^{name}: found 'false': give True or False$"):
+        act("false")
+
+
 @pytest.mark.parametrize("verb", ["resume", "retry", "finish", "deliver"])
 @pytest.mark.parametrize("run_id", [5, Path("runs/x"), b"x"], ids=repr)
 def test_what_is_no_id_of_a_run_is_refused_by_name(place, verb, run_id):

@@ -18,6 +18,9 @@ from callsheet.errors import CallsheetError, Interrupted, InterruptedByPerson
 
 Phase = Literal["running", "draining", "stopped"]
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that a run takes while it goes on."""
+
 
 class StopSignal:
     """Says whether a run may go on. It only moves towards `stopped`. `announce` is called at each move."""
@@ -113,12 +116,12 @@ async def stop_under(outer: StopSignal) -> AsyncIterator[StopSignal]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Put back the process's handlers of SIGINT and SIGTERM that stood before, whatever took them inside."""
+    """Put back the process's handlers of signals that stood before, whatever took them inside."""
     if not _has_signals():
         yield
         return
     loop = asyncio.get_running_loop()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
@@ -129,12 +132,16 @@ def handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def signals_to(stop: StopSignal) -> Iterator[None]:
-    """Let SIGINT drain and then stop, and SIGTERM stop at once, while inside.
+    """Let SIGINT drain and then stop, and SIGTERM and SIGHUP stop at once, while inside.
 
-    The handlers that stood before are put back. A run under a Prefect worker leaves Prefect's own in place.
+    SIGHUP comes where the terminal is closed; under `nohup` it stays ignored. The handlers that stood before
+    are put back. A run under a Prefect worker leaves Prefect's own in place.
     """
     with handlers_kept():
         take_signals(stop)
+        if _has_signals() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            closed = Interrupted("its terminal was closed")
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: stop.stop(closed))
         yield
 
 

@@ -223,8 +223,13 @@ def test_a_server_that_does_not_start_is_said_and_costs_no_video(desk, shots):
 
 @pytest.mark.parametrize(
     ("signals", "waits"),
-    [([signal.SIGINT], True), ([signal.SIGINT, signal.SIGINT], False), ([signal.SIGTERM], False)],
-    ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM"],
+    [
+        ([signal.SIGINT], True),
+        ([signal.SIGINT, signal.SIGINT], False),
+        ([signal.SIGTERM], False),
+        ([signal.SIGHUP], False),
+    ],
+    ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM", "terminal closed"],
 )
 def test_a_run_that_is_stopped_in_the_middle_is_finished_by_resume(desk, shots, signals, waits):
     """Exit 130 with a summary; the first Ctrl-C waits for what renders; nothing is bought twice."""

@@ -1,6 +1,7 @@
 """A stop reaches what waits between two tries: nothing leaves after it, and nothing stays held."""
 
 import asyncio
+import os
 import signal
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from callsheet.engine.admit import admit_and_send
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
-from callsheet.engine.stopping import StopSignal, handlers_kept, take_signals
+from callsheet.engine.stopping import StopSignal, handlers_kept, signals_to, take_signals
 from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
 from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
 
@@ -200,3 +201,21 @@ async def test_a_run_in_another_thread_takes_no_signals():
 
     await asyncio.to_thread(asyncio.run, begin())
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN], ids=["in a terminal", "under nohup"])
+async def test_a_terminal_that_is_closed_ends_a_run_except_under_nohup(before):
+    """The run is stopped at once, and not on purpose: the next one goes on with it."""
+    was = signal.signal(signal.SIGHUP, before)
+    try:
+        stop = StopSignal()
+        with signals_to(stop):
+            os.kill(os.getpid(), signal.SIGHUP)
+            if before is signal.SIG_IGN:
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            else:
+                await stop.wait_stopped()
+                assert type(stop.reason) is Interrupted
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, was)

@@ -276,7 +276,7 @@ async def resume_async(
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices)
-    return await _carried_out(request, found.run_id, settings_for(request), render)
+    return await _carried_out(request, found.run_id, render)
 
 
 async def retry_async(
@@ -297,9 +297,8 @@ async def retry_async(
     refuse_unclear(all_failures=all_failures, again=again)
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id, latest_of_all=True)
     request = continued(found, accept_prices=accept_prices)
-    settings = settings_for(request)
-    await prepare_retry(settings, found, all_failures=all_failures, again=again)
-    return await _carried_out(request, found.run_id, settings, render)
+    await prepare_retry(settings_for(request), found, all_failures=all_failures, again=again)
+    return await _carried_out(request, found.run_id, render)
 
 
 async def finish_async(
@@ -322,11 +321,10 @@ async def finish_async(
     refuse_unclear(fit=fit)
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
-    settings = settings_for(request)
     kept = read_kept(keep, option="keep", drafts=True)
     budget_nano = parse_usd(budget) if (budget := amount_text(budget_usd)) is not None else None
-    await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit)
-    return await _carried_out(request, found.run_id, settings, render)
+    await order_finishes(settings_for(request), found, kept, budget_nano=budget_nano, fit=fit)
+    return await _carried_out(request, found.run_id, render)
 
 
 async def reconcile_async(*, sandbox: bool = False) -> Findings:
@@ -386,8 +384,8 @@ reconcile = _blocking(reconcile_async)
 deliver = _blocking(deliver_async)
 
 
-async def _carried_out(request: RunRequest, run_id: str, settings: Settings, render: RenderJob) -> RunSummary:
-    async with open_context(request, run_id, settings, StopSignal()) as ctx:
+async def _carried_out(request: RunRequest, run_id: str, render: RenderJob) -> RunSummary:
+    async with open_context(request, run_id, settings_for(request), StopSignal()) as ctx:
         return RunSummary.of(await carry_out(ctx, render))
 
 

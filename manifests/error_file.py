@@ -24,7 +24,9 @@ RESULTS_ONLY = frozenset({"custom_id", "status", "charged", "request_id", "actua
 """Columns that all stand in the results of a run, and in no manifest."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001  (the full-width forms are meant)
-_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
+PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
+"""Begins like a formula, and calculates nothing."""
+
 _END_BYTES = 1 << 20
 
 
@@ -33,7 +35,7 @@ def escaped(text: str) -> str:
 
     A plain number such as `-5` calculates nothing and stays as it is.
     """
-    return f"'{text}" if _FORMULA.match(text) and not _PLAIN_NUMBER.fullmatch(text) else text
+    return f"'{text}" if _FORMULA.match(text) and not PLAIN_NUMBER.fullmatch(text) else text
 
 
 def restored(text: str) -> str:

@@ -82,6 +82,8 @@ MIN_RATIO, MAX_RATIO = 0.4, 2.5
 """Upstream's rules: under 30 MB, sides of 300-6000 px, width/height of 0.4-2.5
 (docs.modelhunter.ai seedance/image-to-video, read 2026-11; not confirmed on fal's own pages)."""
 
+_TOO_LARGE = f"the picture is larger than {MAX_BYTES // 1_000_000} MB"
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 """fal.ai/models/fal-ai/bytedance/seedance/v1/lite/image-to-video: jpg, jpeg, png, webp, gif, avif."""
 
@@ -206,7 +208,7 @@ def _from_data(cell: str) -> Image:
     if not comma or not head.lower().endswith(";base64"):
         raise BadPicture("a data: URI must look like data:image/png;base64,...")
     if len(body) > MAX_BYTES * 4 // 3 + 4:
-        raise BadPicture(f"the picture is larger than {MAX_BYTES // 1_000_000} MB")
+        raise BadPicture(_TOO_LARGE)
     try:
         content = base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
@@ -226,7 +228,7 @@ def _content_of(path: Path) -> bytes:
 
 def _image(kind: str, value: str, content: bytes) -> Image:
     if len(content) > MAX_BYTES:
-        raise BadPicture(f"the picture is larger than {MAX_BYTES // 1_000_000} MB")
+        raise BadPicture(_TOO_LARGE)
     content_type, size, turned = _look_into(content)
     width, height = size
     if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in size):

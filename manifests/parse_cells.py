@@ -204,8 +204,7 @@ def _read_whole(reading: Reading, column: Column, kind: Whole) -> int | None:
         return kind.default
     number = whole_number(text)
     if number is None or not kind.low <= number <= kind.high:
-        allowed = f"a whole number from {kind.low} to {kind.high} is allowed"
-        reading.wrong(column, two_numbers(text) or allowed)
+        reading.wrong(column, _not_whole(text, kind.low, kind.high))
         return number
     number = None if number == kind.same_as_empty else number
     where = kind.where
@@ -218,6 +217,10 @@ def _read_whole(reading: Reading, column: Column, kind: Whole) -> int | None:
     return number
 
 
+def _not_whole(text: str, low: int, high: int) -> str:
+    return two_numbers(text) or f"a whole number from {low} to {high} is allowed"
+
+
 def _read_frames(reading: Reading, column: Column, _kind: Frames) -> int | None:
     text = reading.text(column)
     if not text:
@@ -227,8 +230,7 @@ def _read_frames(reading: Reading, column: Column, _kind: Frames) -> int | None:
     if not bounds:
         reading.wrong(column, f"{reading.name} takes no {column.name}; give duration")
     elif number is None or not any(low <= number <= high for low, high in bounds):
-        allowed = f"a whole number from {bounds[0][0]} to {bounds[0][1]} is allowed"
-        reading.wrong(column, two_numbers(text) or allowed)
+        reading.wrong(column, _not_whole(text, *bounds[0]))
     elif (number - FRAME_GRID_OFFSET) % FRAME_GRID_STEP:
         message = (
             f"Seedance counts frames as {FRAME_GRID_OFFSET} + {FRAME_GRID_STEP} x n; fal may choose another"

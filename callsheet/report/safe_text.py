@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
+
+from manifests.error_file import PLAIN_NUMBER
 
 if TYPE_CHECKING:  # a database library, which a list of mistakes can do without
     from callsheet.report.rows import Value
@@ -29,8 +30,6 @@ Files that programs read have none. Plain ASCII is the same in every code page.
 
 _KEPT = "\n\u200c\u200d"
 """Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
-
-_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
 
 
 def clean(text: str) -> str:
@@ -81,6 +80,6 @@ def guarded(value: Value) -> Value:
 
     Numbers stay numbers, also those that a manifest holds as text: `-5` calculates nothing.
     """
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(value):
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and not PLAIN_NUMBER.fullmatch(value):
         return f"'{value}"
     return value

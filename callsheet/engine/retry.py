@@ -29,8 +29,8 @@ class Retry:
 
     `bought` are pending again; `reused` have the file of another run; `fetched` is the number of jobs whose
     video fal still has; `left_out` may be had without buying, each with what to do; `not_tried` stay as they
-    are. `refetched` names files of other runs that were gone and were downloaded again, `gone` those that fal
-    did not give again.
+    are. `unsent` are the run's other jobs to buy, which are bought as well. `refetched` names files of other
+    runs that were gone and were downloaded again, `gone` those that fal did not give again.
     """
 
     bought: list[JobRow] = field(default_factory=list)
@@ -38,6 +38,7 @@ class Retry:
     fetched: int = 0
     left_out: list[tuple[JobRow, str]] = field(default_factory=list)
     not_tried: list[JobRow] = field(default_factory=list)
+    unsent: list[JobRow] = field(default_factory=list)
     refetched: tuple[str, ...] = ()
     gone: list[str] = field(default_factory=list)
 
@@ -74,6 +75,9 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             absent = await account.do.call(absent_files, made.values())
             missing = {file.job_id: file.path for file in await asyncio.to_thread(not_stored, absent)}
             retry = Retry(fetched=len(reopened.found), left_out=left_out, refetched=back.again)
+            retry.unsent.extend(
+                await account.do(queries.jobs, run.run_id, states={State.PENDING, State.HELD})
+            )
             await account.do.call(_write, run, left, missing, retry, all_failures=all_failures, again=again)
             return retry
 

@@ -135,6 +135,10 @@ def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
 
 
 def _say_what(retried: Retry) -> None:
+    if retried.unsent:
+        most = usd_rounded_up(sum(row.maximum_nano for row in retried.unsent))
+        jobs = number_of(len(retried.unsent), "job")
+        note(f"{jobs} of the run not bought so far: bought now, for at most {most}")
     for line in retried.gone:
         say(line)
     if retried.refetched:

@@ -67,6 +67,16 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert house.row(run_id).state is State.PENDING
 
 
+def test_what_the_run_has_not_bought_so_far_is_said_with_its_price(house: Any, typed: Any) -> None:
+    """A stopped run is gone on with: its other jobs are bought besides those that are tried again."""
+    run_id = house.open_run("a,A boat left out", "b,A boat not sent")
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(transitions.skip, [house.rows(run_id)[0].job_id], why="not bought")
+    said = typed(run_id)
+    assert "1 job of the run not bought so far: bought now, for at most $0.0219" in said
+    assert "1 to retry, for at most $0.0219" in said
+
+
 def test_only_all_and_again_together_buy_without_asking_fal(house: Any, typed: Any) -> None:
     """`--again` is about what other runs have made: a video that fal still has is downloaded all the same."""
     run_id = house.open_run("a,A boat asked about")

@@ -87,10 +87,11 @@ def unfinished_line(each: UnfinishedRun, *, is_kept: bool) -> str:
     `is_kept` says that what it still needs was taken off what is left of a cap.
     """
     status, resume = (command(verb, each.run_id, sandbox=each.sandbox) for verb in ("status", "resume"))
+    run = command("run", sandbox=each.sandbox)
     if each.state == "running":
         return (
             f"run {each.run_id} has {each.jobs} of these in flight, and another process is working on it: "
-            f"`callsheet run` refuses this list until it has ended; `{status}` shows how far it is"
+            f"`{run}` refuses this list until it has ended; `{status}` shows how far it is"
         )
     if not each.goes_on_first:
         return left_to(each.run_id, each.jobs, sandbox=each.sandbox)
@@ -105,7 +106,7 @@ def unfinished_line(each: UnfinishedRun, *, is_kept: bool) -> str:
     held = usd_rounded_up(each.held_nano)
     return (
         f"run {each.run_id} was not finished{has} and holds {held}: "
-        f"`callsheet run` goes on with it first, `{resume}` does at once{needs}{kept}"
+        f"`{run}` goes on with it first, `{resume}` does at once{needs}{kept}"
     )
 
 

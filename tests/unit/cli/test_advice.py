@@ -14,8 +14,6 @@ NOT_OF_A_LEDGER = {"deploy", "doctor", "prices", "validate"}
 
 NO_ADVICE = {
     "was stopped by `callsheet cancel`",
-    "`callsheet run` refuses this list until",
-    "`callsheet run` goes on with it first",
     "`callsheet plan --out` writes one",
     "A run's id (`callsheet status` shows it)",
     "or once for all runs `callsheet budget set ledger 100`",
@@ -34,7 +32,7 @@ def told(path: Path) -> Iterator[str]:
 
 
 def test_an_advised_command_is_composed_where_the_ledger_is_known():
-    """`settings.command` adds --sandbox; a command that is written out would act on the other ledger."""
+    """`wording.command` adds --sandbox; a command that is written out would act on the other ledger."""
     written = {
         (path.relative_to(ROOT).as_posix(), text)
         for path in SOURCES

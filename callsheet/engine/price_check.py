@@ -97,7 +97,7 @@ async def catch_up(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     amounts = await asyncio.to_thread(_other_amounts, ctx.catalog, waiting)
     if not amounts:
         return
-    await ctx.do(runs.reprice, ctx.run.run_id, amounts, prices=pins_text(ctx.pins))
+    await ctx.do(runs.reprice, ctx.run.run_id, amounts)
     jobs = number_of(len(amounts), "waiting job")
     ctx.state.notice(f"{jobs} had an older price, and now the one that the run has accepted since")
 

@@ -306,8 +306,12 @@ def _mark(tx: Transaction, run_id: str, **columns: int | None) -> None:
 
 
 @write()
-def reprice(tx: Transaction, run_id: str, amounts: Mapping[int, tuple[int, int]], *, prices: str) -> None:
+def reprice(
+    tx: Transaction, run_id: str, amounts: Mapping[int, tuple[int, int]], *, prices: str | None = None
+) -> None:
     """Give pending jobs of a run other prices, {job: (expected, maximum)}, and pin `prices`: all or none.
+
+    Without `prices` the run's pins stay: another process may have added to them.
 
     What has been held for a job is not touched: its price was that of the moment it was bought.
     Raises LedgerError where a job is not pending.
@@ -329,5 +333,6 @@ def reprice(tx: Transaction, run_id: str, amounts: Mapping[int, tuple[int, int]]
                 for job_id, (expected_nano, maximum_nano) in amounts.items()
             ],
         )
-    runs = schema.run
-    tx.execute(runs.update().where(runs.c.run_id == run_id).values(prices=prices))
+    if prices is not None:
+        runs = schema.run
+        tx.execute(runs.update().where(runs.c.run_id == run_id).values(prices=prices))

@@ -15,6 +15,16 @@ def test_pending_jobs_get_another_price_with_its_pin(desk):
     assert desk.bring(job_id, State.HELD).submission.hold_nano == 120
 
 
+def test_a_price_alone_leaves_the_pins_that_another_process_has_added(desk):
+    """A job gets the price that holds by now; which prices hold is not for it to say."""
+    (job_id,) = desk.run()
+    run_id = desk.ledger.do(queries.job, job_id).run_id
+    desk.ledger.do(runs.reprice, run_id, {}, prices="[1, 2]")
+    desk.ledger.do(runs.reprice, run_id, {job_id: (110, 120)})
+    assert desk.ledger.do(queries.run, run_id).prices == "[1, 2]"
+    assert desk.ledger.do(queries.job, job_id).maximum_nano == 120
+
+
 def test_a_price_of_what_is_bought_stays_and_nothing_else_changes(desk):
     """One job that is no longer pending refuses the whole change, pin and all."""
     waiting, sent = desk.run(2)

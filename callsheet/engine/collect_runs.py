@@ -113,17 +113,22 @@ async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[
 async def _turned_up(account: AccountSession, campaign: str) -> frozenset[str]:
     """Return the fingerprints of a campaign's jobs that are not bought again unasked, because of TurnedUp."""
     ours = await account.do(queries.runs_of, campaign)
-    found: set[str] = set()
-    for job_id, _, _ in await account.do(recovery.orphans, since_ms=account.now_ms() - HISTORY_KEPT_MS):
-        row = await account.do(queries.job, job_id)
-        try:
-            await account.do(admission.refuse_turned_up, job_id)
-            turned_up = row.error_type == TURNED_UP
-        except TurnedUp:
-            turned_up = True
-        if turned_up and row.run_id in ours:
-            found.add(row.fingerprint)
-    return frozenset(found)
+    orphans = await account.do(recovery.orphans, since_ms=account.now_ms() - HISTORY_KEPT_MS)
+    rows = [await account.do(queries.job, job_id) for job_id, _, _ in orphans]
+    return frozenset(
+        [row.fingerprint for row in rows if row.run_id in ours and await _has_turned_up(account, row)]
+    )
+
+
+async def _has_turned_up(account: AccountSession, row: JobRow) -> bool:
+    """Say whether a job has failed because of TurnedUp, or would now."""
+    if row.error_type == TURNED_UP:
+        return True
+    try:
+        await account.do(admission.refuse_turned_up, row.job_id)
+    except TurnedUp:
+        return True
+    return False
 
 
 async def _collected(account: AccountSession, run_id: str, of_all: Iterable[JobRow]) -> list[Finding]:
